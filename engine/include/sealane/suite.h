@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of what the engine knows: ciphers (AEAD algorithms) and the TLS cipher suites that use them.
+ * Everything that depends on a cipher or a suite reads it here; there is no second switch over suites.
+ */
+#ifndef SEALANE_SUITE_H
+#define SEALANE_SUITE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SEALANE_TLS1_2 0x0303
+#define SEALANE_TLS1_3 0x0304
+
+#define SEALANE_NONCE_LEN   12 /* RFC 5116 3.1: every AEAD of TLS takes 12 */
+#define SEALANE_TAG_MAX     16
+#define SEALANE_KEY_MAX     32
+#define SEALANE_SEQ_LIMIT   UINT64_MAX /* RFC 8446 5.3: sequence numbers do not wrap */
+
+/* Small, dense and stable: used as an index. */
+typedef enum sealane_cipher_id {
+    SEALANE_AES_128_GCM,
+    SEALANE_AES_256_GCM,
+    SEALANE_CIPHERS /* how many */
+} sealane_cipher_id;
+
+/* How a record's nonce comes about in TLS 1.2; TLS 1.3 always XORs the sequence number (RFC 8446 5.3). */
+typedef enum sealane_nonce_scheme {
+    SEALANE_NONCE_EXPLICIT, /* 4 bytes from the key block, 8 in the record: RFC 5288 3 */
+    SEALANE_NONCE_XOR,      /* 12 bytes from the key block XOR sequence number: RFC 7905 2 */
+} sealane_nonce_scheme;
+
+typedef struct sealane_cipher {
+    sealane_cipher_id id;
+    const char *name;   /* as OpenSSL names it: "AES-128-GCM" */
+    uint8_t key_len;
+    uint8_t tag_len;
+    sealane_nonce_scheme tls12_nonce;
+    uint64_t seal_limit; /* records under one key before a new key is due: RFC 8446 5.5, RFC 9147 4.5.3 */
+    uint64_t open_limit; /* records that may fail authentication under one key: RFC 9147 4.5.3 */
+} sealane_cipher;
+
+typedef struct sealane_suite {
+    uint16_t id;              /* IANA value, for example 0x1301 */
+    uint16_t version;         /* SEALANE_TLS1_2 or SEALANE_TLS1_3 */
+    const char *name;         /* IANA name: "TLS_AES_128_GCM_SHA256" */
+    const char *openssl_name; /* SSL_CIPHER_get_name(): "ECDHE-RSA-AES128-GCM-SHA256" */
+    sealane_cipher_id cipher;
+} sealane_suite;
+
+/* The row of a cipher, or NULL if `id` is none. Static. */
+const sealane_cipher *sealane_cipher_get(sealane_cipher_id id);
+/* The row with that IANA value, or NULL. Static. SSL_CIPHER_get_protocol_id() gives the value. */
+const sealane_suite *sealane_suite_find(uint16_t id);
+/* All rows, `*count` of them. Static. */
+const sealane_suite *sealane_suites(size_t *count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
