@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an application may ask the loaded provider with OSSL_PROVIDER_get_params(). The provider itself is used
- * through libcrypto only: fetch with the property query "sealane.records=yes", open keys as "pkcs11:" URIs.
+ * What an application may ask the loaded provider with OSSL_PROVIDER_get_params(). The provider itself is
+ * used through libcrypto only: fetch with the property query "sealane.records=yes", open keys as "pkcs11:"
+ * URIs.
  */
 #ifndef SEALANE_PROVIDER_H
 #define SEALANE_PROVIDER_H
 
 #define SEALANE_PROVIDER_NAME "sealane"
 
-/* UTF8 pointer: name of the engine's backend that sealed the calling thread's latest record, "none" at first. */
+/* UTF8 pointer: name of the engine's backend that sealed the calling thread's latest record, "none" at first.
+ */
 #define SEALANE_PARAM_LAST_SEALED_BY "sealane-last-sealed-by"
 /* uint64: records sealed, opened and refused as forged, all backends, since the start of the process. */
 #define SEALANE_PARAM_RECORDS_SEALED "sealane-records-sealed"

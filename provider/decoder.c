@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Decoders (provider-decoder(7)) that make a key out of a PEM-URI file, in the two steps that both
+ * PEM_read_bio_PrivateKey and OSSL_STORE's file loader understand: PEM to DER with structure "pk11-uri", then
+ * per key type DER to key.
+ *
+ * libcrypto considers every decoder of every provider for every public key that it reads, a peer's
+ * certificate in each handshake included. So there are no more than these three, and the two that make keys
+ * say in does_selection that they have private keys only, which takes them out of that race.
+ */
+#include <string.h>
+#include <openssl/buffer.h>
+#include <openssl/core_object.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include "find.h"
+#include "pem_uri.h"
+
+/* No URI is longer; a stranger's file is not read without end. */
+#define DER_MAX 65536
+
+/* There is no state: the context is the provider's. */
+static void *decoder_newctx(void *vprov)
+{
+    return vprov;
+}
+
+static void decoder_freectx(void *vctx)
+{
+    (void)vctx;
+}
+
+static int decoder_does_selection(void *vprov, int selection)
+{
+    (void)vprov;
+    return selection == 0 || (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) != 0;
+}
+
+static int der_deliver(unsigned char *der, long len, OSSL_CALLBACK *callback, void *arg)
+{
+    int type = OSSL_OBJECT_PKEY;
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_STRUCTURE, (char *)PEM_URI_STRUCTURE, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_DATA, der, (size_t)len),
+        OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &type),
+        OSSL_PARAM_construct_end(),
+    };
+    return callback(params, arg);
+}
+
+/* What is not ours is no error: the next decoder may know it ("empty handed", provider-decoder(7)). */
+static int decoder_decode_pem(void *vctx, OSSL_CORE_BIO *core_in, int selection, OSSL_CALLBACK *callback,
+                              void *arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
+{
+    const provider *prov = vctx;
+    BIO *in = BIO_new_from_core_bio(prov->libctx, core_in);
+    char *label = NULL, *header = NULL;
+    unsigned char *der = NULL;
+    long len = 0;
+    int ok = 1;
+
+    (void)selection;
+    (void)ask;
+    (void)ask_arg;
+    ERR_set_mark();
+    bool found = in != NULL && PEM_read_bio(in, &label, &header, &der, &len) == 1;
+    ERR_pop_to_mark();
+    if (found && strcmp(label, PEM_URI_LABEL) == 0)
+        ok = der_deliver(der, len, callback, arg);
+    OPENSSL_free(label);
+    OPENSSL_free(header);
+    if (der != NULL)
+        OPENSSL_clear_free(der, (size_t)len);
+    BIO_free(in);
+    return ok;
+}
+
+static char *uri_read(const provider *prov, OSSL_CORE_BIO *core_in)
+{
+    BIO *in = BIO_new_from_core_bio(prov->libctx, core_in);
+    unsigned char *der = OPENSSL_malloc(DER_MAX);
+    char *uri = NULL;
+    int len = in != NULL && der != NULL ? BIO_read(in, der, DER_MAX) : 0;
+
+    ERR_set_mark();
+    if (len > 0)
+        uri = pem_uri_decode(der, (size_t)len);
+    ERR_pop_to_mark();
+    OPENSSL_clear_free(der, DER_MAX);
+    BIO_free(in);
+    return uri;
+}
+
+static int decode_key(const provider *prov, hsm_key_type type, OSSL_CORE_BIO *core_in,
+                      OSSL_CALLBACK *callback, void *arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
+{
+    char *uri = uri_read(prov, core_in);
+    if (uri == NULL)
+        return 1;
+    key *k = find_private_key(prov, uri, ask, ask_arg);
+    pem_uri_free(uri);
+    if (k == NULL)
+        return 0;
+    if (k->type != type) { /* the other decoder's */
+        key_free(k);
+        return 1;
+    }
+    return key_deliver(k, callback, arg);
+}
+
+static int decoder_decode_rsa(void *vctx, OSSL_CORE_BIO *core_in, int selection, OSSL_CALLBACK *callback,
+                              void *arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
+{
+    (void)selection;
+    return decode_key(vctx, HSM_KEY_RSA, core_in, callback, arg, ask, ask_arg);
+}
+
+static int decoder_decode_ec(void *vctx, OSSL_CORE_BIO *core_in, int selection, OSSL_CALLBACK *callback,
+                             void *arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
+{
+    (void)selection;
+    return decode_key(vctx, HSM_KEY_EC, core_in, callback, arg, ask, ask_arg);
+}
+
+const OSSL_DISPATCH decoder_pem[] = {
+    ROW(OSSL_FUNC_DECODER_NEWCTX, decoder_newctx),
+    ROW(OSSL_FUNC_DECODER_FREECTX, decoder_freectx),
+    ROW(OSSL_FUNC_DECODER_DOES_SELECTION, decoder_does_selection),
+    ROW(OSSL_FUNC_DECODER_DECODE, decoder_decode_pem),
+    {0, NULL},
+};
+
+#define DECODER_TABLE(type)                                                                                  \
+    const OSSL_DISPATCH decoder_##type[] = {                                                                 \
+        ROW(OSSL_FUNC_DECODER_NEWCTX, decoder_newctx),                                                       \
+        ROW(OSSL_FUNC_DECODER_FREECTX, decoder_freectx),                                                     \
+        ROW(OSSL_FUNC_DECODER_DOES_SELECTION, decoder_does_selection),                                       \
+        ROW(OSSL_FUNC_DECODER_DECODE, decoder_decode_##type),                                                \
+        {0, NULL},                                                                                           \
+    }
+
+DECODER_TABLE(rsa);
+DECODER_TABLE(ec);

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The provider's key object; what libcrypto does with it is in keymgmt.c. */
+#include <openssl/core_object.h>
+#include <openssl/crypto.h>
+#include <openssl/param_build.h>
+#include <openssl/params.h>
+#include "key.h"
+
+const char *key_type_name(hsm_key_type type)
+{
+    return type == HSM_KEY_RSA ? "RSA" : "EC";
+}
+
+key *key_new_empty(const provider *prov, hsm_key_type type)
+{
+    key *k = OPENSSL_zalloc(sizeof(*k));
+
+    if (k == NULL)
+        return NULL;
+    k->prov = prov;
+    k->refs = 1;
+    k->type = type;
+    return k;
+}
+
+bool key_set_public(key *k, int selection, const OSSL_PARAM params[])
+{
+    EVP_PKEY_CTX *ctx =
+        EVP_PKEY_CTX_new_from_name(k->prov->libctx, key_type_name(k->type), "provider=default");
+    bool ok = ctx != NULL && EVP_PKEY_fromdata_init(ctx) > 0 &&
+              EVP_PKEY_fromdata(ctx, &k->public, selection, (OSSL_PARAM *)params) > 0;
+
+    EVP_PKEY_CTX_free(ctx);
+    return ok;
+}
+
+static key *key_new(const provider *prov, hsm_key_type type, const OSSL_PARAM params[])
+{
+    key *k = key_new_empty(prov, type);
+
+    if (k != NULL && !key_set_public(k, EVP_PKEY_PUBLIC_KEY, params)) {
+        key_free(k);
+        return NULL;
+    }
+    return k;
+}
+
+static OSSL_PARAM *rsa_params(const hsm_public *pub, BIGNUM *n, BIGNUM *e)
+{
+    OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
+    OSSL_PARAM *params = NULL;
+
+    if (bld != NULL && BN_bin2bn(pub->n, (int)pub->n_len, n) != NULL &&
+        BN_bin2bn(pub->e, (int)pub->e_len, e) != NULL &&
+        OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) &&
+        OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e))
+        params = OSSL_PARAM_BLD_to_param(bld);
+    OSSL_PARAM_BLD_free(bld);
+    return params;
+}
+
+static key *key_from_rsa(const provider *prov, const hsm_public *pub)
+{
+    BIGNUM *n = BN_new(), *e = BN_new();
+    OSSL_PARAM *params = n != NULL && e != NULL ? rsa_params(pub, n, e) : NULL;
+    key *k = params != NULL ? key_new(prov, HSM_KEY_RSA, params) : NULL;
+
+    OSSL_PARAM_free(params);
+    BN_free(n);
+    BN_free(e);
+    return k;
+}
+
+static key *key_from_ec(const provider *prov, const hsm_public *pub)
+{
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)pub->group, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)pub->point, pub->point_len),
+        OSSL_PARAM_construct_end(),
+    };
+    return key_new(prov, HSM_KEY_EC, params);
+}
+
+key *key_from_token(const provider *prov, hsm_key *token)
+{
+    const hsm_public *pub = hsm_key_public(token);
+    key *k = pub->type == HSM_KEY_RSA ? key_from_rsa(prov, pub) : key_from_ec(prov, pub);
+
+    if (k == NULL) {
+        RAISE(REASON_UNSUPPORTED, "the token's public key is not a valid %s key: %s",
+              key_type_name(pub->type), hsm_key_uri(token));
+        return NULL;
+    }
+    k->token = hsm_key_ref(token);
+    return k;
+}
+
+key *key_ref(key *k)
+{
+    __atomic_add_fetch(&k->refs, 1, __ATOMIC_RELAXED);
+    return k;
+}
+
+void key_free(key *k)
+{
+    if (k == NULL || __atomic_sub_fetch(&k->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    hsm_key_free(k->token);
+    EVP_PKEY_free(k->public);
+    OPENSSL_free(k);
+}
+
+int key_deliver(key *k, OSSL_CALLBACK *callback, void *arg)
+{
+    int type = OSSL_OBJECT_PKEY;
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &type),
+        OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_TYPE, (char *)key_type_name(k->type), 0),
+        OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_REFERENCE, &k, sizeof(k)),
+        OSSL_PARAM_construct_end(),
+    };
+    int ok = callback(params, arg);
+
+    key_free(k); /* key_accept has cleared it if it was taken */
+    return ok;
+}
+
+key *key_accept(const void *reference, size_t size)
+{
+    key **slot = (key **)reference, *k;
+
+    if (size != sizeof(k))
+        return NULL;
+    k = *slot;
+    *slot = NULL;
+    return k;
+}
+
+/*
+ * For EC just the name of the group and the point. With the explicit parameters that libcrypto's own export
+ * adds, 3.0 would write certificates with explicit parameters, which RFC 5480 2.1.1 forbids.
+ */
+static OSSL_PARAM *export_ec(const key *k)
+{
+    char group[64];
+    unsigned char point[256];
+    size_t point_len;
+    OSSL_PARAM *params = NULL;
+
+    if (EVP_PKEY_get_utf8_string_param(k->public, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof(group), NULL) !=
+            1 ||
+        EVP_PKEY_get_octet_string_param(k->public, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point),
+                                        &point_len) != 1)
+        return NULL;
+    OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
+    if (bld != NULL && OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_GROUP_NAME, group, 0) &&
+        OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, point_len))
+        params = OSSL_PARAM_BLD_to_param(bld);
+    OSSL_PARAM_BLD_free(bld);
+    return params;
+}
+
+static OSSL_PARAM *export_rsa(const key *k)
+{
+    OSSL_PARAM *params = NULL;
+
+    return EVP_PKEY_todata(k->public, EVP_PKEY_PUBLIC_KEY, &params) == 1 ? params : NULL;
+}
+
+int key_export(const key *k, int selection, OSSL_CALLBACK *callback, void *arg)
+{
+    if ((selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) != 0 || k->prov->set.forbid_export) {
+        RAISE(REASON_KEY_NOT_EXPORTABLE, "%s", k->token != NULL ? hsm_key_uri(k->token) : "public key");
+        return 0;
+    }
+    OSSL_PARAM *params = k->type == HSM_KEY_RSA ? export_rsa(k) : export_ec(k);
+    int ok = params != NULL && callback(params, arg);
+    OSSL_PARAM_free(params);
+    return ok;
+}

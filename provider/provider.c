@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The provider as libcrypto meets it: loading, what operations there are, parameters, unloading.
+ *
+ * Records come from the engine, keys from the hsm room; this room only speaks libcrypto's language. Nothing
+ * here touches the token: a daemon loads its configuration, then forks, then serves.
+ */
+#include <string.h>
+#include <openssl/crypto.h>
+#include <openssl/params.h>
+#include <openssl/provider.h>
+#include <sealane/engine.h>
+#include <sealane/provider.h>
+#include "provider.h"
+
+/* libssl switches on the cipher's NID, which it finds by alias and OID. */
+static const OSSL_ALGORITHM ciphers[] = {
+    {"AES-128-GCM:id-aes128-GCM:2.16.840.1.101.3.4.1.6", RECORDS_PROPERTIES, cipher_aes128gcm,
+     "AES-128-GCM by the record engine"},
+    {"AES-256-GCM:id-aes256-GCM:2.16.840.1.101.3.4.1.46", RECORDS_PROPERTIES, cipher_aes256gcm,
+     "AES-256-GCM by the record engine"},
+    {NULL, NULL, NULL, NULL},
+};
+
+/*
+ * Key management must carry the well-known names: libcrypto compares keys and finds certificates' types by
+ * them. The signatures need not, because a key names its own (keymgmt_query_operation_name): under names of
+ * ours, no fetch for a software key can ever end up here.
+ */
+static const OSSL_ALGORITHM keymgmts[] = {
+    {"RSA:rsaEncryption:1.2.840.113549.1.1.1", KEYS_PROPERTIES, keymgmt_rsa, "RSA keys in a token"},
+    {"EC:id-ecPublicKey:1.2.840.10045.2.1", KEYS_PROPERTIES, keymgmt_ec, "EC keys in a token"},
+    {NULL, NULL, NULL, NULL},
+};
+static const OSSL_ALGORITHM signatures[] = {
+    {"SEALANE-RSA", KEYS_PROPERTIES, signature_rsa, "RSA signatures by a token"},
+    {"SEALANE-ECDSA", KEYS_PROPERTIES, signature_ecdsa, "ECDSA signatures by a token"},
+    {NULL, NULL, NULL, NULL},
+};
+static const OSSL_ALGORITHM stores[] = {
+    {"pkcs11", KEYS_PROPERTIES, store_pkcs11, "objects of PKCS#11 tokens by URI"},
+    {NULL, NULL, NULL, NULL},
+};
+static const OSSL_ALGORITHM decoders[] = {
+    {"DER", KEYS_PROPERTIES ",input=pem", decoder_pem, "PEM files that hold a PKCS#11 URI"},
+    {"RSA", KEYS_PROPERTIES ",input=der,structure=pk11-uri", decoder_rsa, "RSA key by its URI"},
+    {"EC", KEYS_PROPERTIES ",input=der,structure=pk11-uri", decoder_ec, "EC key by its URI"},
+    {NULL, NULL, NULL, NULL},
+};
+static const OSSL_ALGORITHM encoders[] = {
+    {"RSA", KEYS_PROPERTIES ",output=text", encoder_rsa_text, "what there is to show of a token's RSA key"},
+    {"EC", KEYS_PROPERTIES ",output=text", encoder_ec_text, "what there is to show of a token's EC key"},
+    {"RSA", KEYS_PROPERTIES ",output=pem,structure=PrivateKeyInfo", encoder_rsa_pem,
+     "URI of an RSA key as PEM"},
+    {"EC", KEYS_PROPERTIES ",output=pem,structure=PrivateKeyInfo", encoder_ec_pem, "URI of an EC key as PEM"},
+    {NULL, NULL, NULL, NULL},
+};
+
+static const OSSL_ALGORITHM *provider_query(void *vprov, int operation, int *no_cache)
+{
+    const provider *prov = vprov;
+
+    *no_cache = 0;
+    if ((prov->set.blocked & (1U << operation)) != 0)
+        return NULL;
+    if (operation == OSSL_OP_CIPHER)
+        return ciphers;
+    if (prov->keys == NULL)
+        return NULL;
+    switch (operation) {
+    case OSSL_OP_KEYMGMT:
+        return keymgmts;
+    case OSSL_OP_SIGNATURE:
+        return signatures;
+    case OSSL_OP_STORE:
+        return stores;
+    case OSSL_OP_DECODER:
+        return decoders;
+    case OSSL_OP_ENCODER:
+        return encoders;
+    }
+    return NULL;
+}
+
+static const OSSL_PARAM *provider_gettable_params(void *vprov)
+{
+    static const OSSL_PARAM gettable[] = {
+        OSSL_PARAM_utf8_ptr(OSSL_PROV_PARAM_NAME, NULL, 0),
+        OSSL_PARAM_utf8_ptr(OSSL_PROV_PARAM_VERSION, NULL, 0),
+        OSSL_PARAM_utf8_ptr(OSSL_PROV_PARAM_BUILDINFO, NULL, 0),
+        OSSL_PARAM_int(OSSL_PROV_PARAM_STATUS, NULL),
+        OSSL_PARAM_utf8_ptr(SEALANE_PARAM_LAST_SEALED_BY, NULL, 0),
+        OSSL_PARAM_uint64(SEALANE_PARAM_RECORDS_SEALED, NULL),
+        OSSL_PARAM_uint64(SEALANE_PARAM_RECORDS_OPENED, NULL),
+        OSSL_PARAM_uint64(SEALANE_PARAM_RECORDS_FORGED, NULL),
+        OSSL_PARAM_uint64(SEALANE_PARAM_TOKEN_SIGNATURES, NULL),
+        OSSL_PARAM_uint64(SEALANE_PARAM_TOKEN_FAILURES, NULL),
+        OSSL_PARAM_uint64(SEALANE_PARAM_TOKEN_LOGINS, NULL),
+        OSSL_PARAM_uint64(SEALANE_PARAM_TOKEN_RECOVERIES, NULL),
+        OSSL_PARAM_END,
+    };
+    (void)vprov;
+    return gettable;
+}
+
+/* Sets the parameter named `name` if it was asked for; false only if it was and cannot be set. */
+static bool text_answer(OSSL_PARAM params[], const char *name, const char *value)
+{
+    OSSL_PARAM *p = OSSL_PARAM_locate(params, name);
+    return p == NULL || OSSL_PARAM_set_utf8_ptr(p, value);
+}
+
+static bool count_answer(OSSL_PARAM params[], const char *name, uint64_t value)
+{
+    OSSL_PARAM *p = OSSL_PARAM_locate(params, name);
+    return p == NULL || OSSL_PARAM_set_uint64(p, value);
+}
+
+static bool records_answer(OSSL_PARAM params[])
+{
+    sealane_counters all;
+    uint64_t sealed = 0, opened = 0;
+
+    sealane_counters_read(&all);
+    for (size_t i = 0; i < SEALANE_BACKENDS_MAX; i++) {
+        sealed += all.sealed[i];
+        opened += all.opened[i];
+    }
+    return count_answer(params, SEALANE_PARAM_RECORDS_SEALED, sealed) &&
+           count_answer(params, SEALANE_PARAM_RECORDS_OPENED, opened) &&
+           count_answer(params, SEALANE_PARAM_RECORDS_FORGED, all.forged);
+}
+
+static bool token_answer(const provider *prov, OSSL_PARAM params[])
+{
+    hsm_counters all = {0};
+
+    if (prov->keys != NULL)
+        hsm_counters_read(prov->keys, &all);
+    return count_answer(params, SEALANE_PARAM_TOKEN_SIGNATURES, all.signatures) &&
+           count_answer(params, SEALANE_PARAM_TOKEN_FAILURES, all.failures) &&
+           count_answer(params, SEALANE_PARAM_TOKEN_LOGINS, all.logins) &&
+           count_answer(params, SEALANE_PARAM_TOKEN_RECOVERIES, all.recoveries);
+}
+
+static int provider_get_params(void *vprov, OSSL_PARAM params[])
+{
+    OSSL_PARAM *status = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_STATUS);
+
+    return text_answer(params, OSSL_PROV_PARAM_NAME, "Sealane record engine and PKCS#11 keys") &&
+           text_answer(params, OSSL_PROV_PARAM_VERSION, SEALANE_VERSION) &&
+           text_answer(params, OSSL_PROV_PARAM_BUILDINFO, SEALANE_VERSION) &&
+           text_answer(params, SEALANE_PARAM_LAST_SEALED_BY, sealane_last_sealed_by()) &&
+           (status == NULL || OSSL_PARAM_set_int(status, 1)) && records_answer(params) &&
+           token_answer(vprov, params);
+}
+
+static const OSSL_ITEM *provider_get_reason_strings(void *vprov)
+{
+    (void)vprov;
+    return error_reasons;
+}
+
+static void provider_free(provider *prov)
+{
+    hsm_free(prov->keys);
+    OSSL_PROVIDER_unload(prov->deflt);
+    OSSL_LIB_CTX_free(prov->libctx);
+    settings_clear(&prov->set);
+    OPENSSL_free(prov);
+}
+
+static void provider_teardown(void *vprov)
+{
+    provider *prov = vprov;
+
+    if (prov->keys != NULL)
+        hsm_shutdown(prov->keys);
+    provider_free(prov);
+}
+
+static const OSSL_DISPATCH provider_functions[] = {
+    ROW(OSSL_FUNC_PROVIDER_TEARDOWN, provider_teardown),
+    ROW(OSSL_FUNC_PROVIDER_GETTABLE_PARAMS, provider_gettable_params),
+    ROW(OSSL_FUNC_PROVIDER_GET_PARAMS, provider_get_params),
+    ROW(OSSL_FUNC_PROVIDER_QUERY_OPERATION, provider_query),
+    ROW(OSSL_FUNC_PROVIDER_GET_REASON_STRINGS, provider_get_reason_strings),
+    {0, NULL},
+};
+
+static OSSL_FUNC_core_get_params_fn *core_functions(provider *prov, const OSSL_DISPATCH *in)
+{
+    OSSL_FUNC_core_get_params_fn *get_params = NULL;
+
+    for (; in->function_id != 0; in++)
+        switch (in->function_id) {
+        case OSSL_FUNC_CORE_GET_PARAMS:
+            get_params = OSSL_FUNC_core_get_params(in);
+            break;
+        case OSSL_FUNC_BIO_READ_EX:
+            prov->bio_read = OSSL_FUNC_BIO_read_ex(in);
+            break;
+        case OSSL_FUNC_BIO_WRITE_EX:
+            prov->bio_write = OSSL_FUNC_BIO_write_ex(in);
+            break;
+        }
+    return get_params;
+}
+
+static bool keys_setup(provider *prov)
+{
+    hsm_error err;
+
+    if (prov->set.hsm.module_path == NULL)
+        return true;
+    if (hsm_new(&prov->keys, &prov->set.hsm, &err) != HSM_OK) {
+        RAISE_HSM(&err);
+        return false;
+    }
+    return true;
+}
+
+__attribute__((visibility("default"))) OSSL_provider_init_fn OSSL_provider_init;
+
+int OSSL_provider_init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, const OSSL_DISPATCH **out,
+                       void **provctx)
+{
+    provider *prov = OPENSSL_zalloc(sizeof(*prov));
+
+    if (prov == NULL)
+        return 0;
+    error_setup(core, in);
+    prov->core = core;
+    OSSL_FUNC_core_get_params_fn *get_params = core_functions(prov, in);
+    if (get_params == NULL || !settings_read(&prov->set, core, get_params))
+        goto fail;
+    prov->libctx = OSSL_LIB_CTX_new_from_dispatch(core, in);
+    if (prov->libctx == NULL)
+        goto fail;
+    prov->deflt = OSSL_PROVIDER_load(prov->libctx, "default");
+    if (prov->deflt == NULL || !keys_setup(prov))
+        goto fail;
+
+    *out = provider_functions;
+    *provctx = prov;
+    return 1;
+
+fail:
+    provider_free(prov);
+    return 0;
+}

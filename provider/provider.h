@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the provider's files share: its context, how errors are raised, and the dispatch tables.
+ *
+ * Naming: a dispatch function is called <operation>_<what it does>, as provider-<operation>(7) names it.
+ */
+#ifndef PROVIDER_PROVIDER_H
+#define PROVIDER_PROVIDER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <openssl/core.h>
+#include <openssl/core_dispatch.h>
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <sealane/hsm.h>
+
+/* Property definitions (see docs of default_properties): how a fetch tells our algorithms from the others'.
+ */
+#define RECORDS_PROPERTIES "provider=sealane,sealane.records=yes"
+#define KEYS_PROPERTIES    "provider=sealane,sealane.hsm=yes"
+
+/* The section of openssl.cnf, as text and numbers; settings.c. */
+typedef struct settings {
+    hsm_settings hsm;
+    bool encode_uri; /* write PEM-URI files for token keys */
+    bool forbid_export;
+    unsigned blocked; /* bit per OSSL_OP_ number, from pkcs11-module-block-operations */
+} settings;
+
+typedef struct provider {
+    const OSSL_CORE_HANDLE *core;
+    /*
+     * For digests, and for everything that concerns public parts only: the default provider in a context of
+     * our own, so that neither the application's properties nor our own algorithms are ever in the way.
+     */
+    OSSL_LIB_CTX *libctx;
+    OSSL_PROVIDER *deflt;
+    hsm *keys; /* NULL: no module is configured, the provider offers records only */
+    settings set;
+    OSSL_FUNC_BIO_read_ex_fn *bio_read;
+    OSSL_FUNC_BIO_write_ex_fn *bio_write;
+} provider;
+
+/* ---- settings.c ---- */
+
+/* Reads the section. On failure an error is raised and false returned. Strings belong to the settings. */
+bool settings_read(settings *set, const OSSL_CORE_HANDLE *core, OSSL_FUNC_core_get_params_fn *get_params);
+void settings_clear(settings *set);
+
+/* ---- error.c: reasons of ERR_ entries that carry our name ---- */
+
+enum reason {
+    REASON_SETTINGS = 1,
+    REASON_URI,
+    REASON_MODULE,
+    REASON_TOKEN_ABSENT,
+    REASON_NOT_FOUND,
+    REASON_AMBIGUOUS,
+    REASON_PIN,
+    REASON_TOKEN,
+    REASON_BUSY,
+    REASON_TIMEOUT,
+    REASON_UNSUPPORTED,
+    REASON_KEY_NOT_EXPORTABLE,
+    REASON_ARGUMENT,
+    REASON_LENGTH,
+    REASON_STATE,
+    REASON_MEMORY,
+    REASON_INTERNAL,
+};
+
+extern const OSSL_ITEM error_reasons[];
+
+void error_setup(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in);
+void error_raise(const char *file, int line, const char *func, enum reason reason, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+void error_raise_hsm(const char *file, int line, const char *func, const hsm_error *err);
+
+/* RAISE(reason, format, ...) puts an entry with this place on OpenSSL's error queue. */
+#define RAISE(...)     error_raise(__FILE__, __LINE__, __func__, __VA_ARGS__)
+#define RAISE_HSM(err) error_raise_hsm(__FILE__, __LINE__, __func__, err)
+
+/* ---- the dispatch tables ---- */
+
+extern const OSSL_DISPATCH cipher_aes128gcm[], cipher_aes256gcm[];
+extern const OSSL_DISPATCH keymgmt_rsa[], keymgmt_ec[];
+extern const OSSL_DISPATCH signature_rsa[], signature_ecdsa[];
+extern const OSSL_DISPATCH store_pkcs11[];
+extern const OSSL_DISPATCH decoder_pem[], decoder_rsa[], decoder_ec[];
+extern const OSSL_DISPATCH encoder_rsa_pem[], encoder_ec_pem[], encoder_rsa_text[], encoder_ec_text[];
+
+/* A row of a dispatch table. */
+#define ROW(id, function)                                                                                    \
+    {                                                                                                        \
+        id, (void (*)(void))function                                                                         \
+    }
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the RSA and the ECDSA signatures share: the context, hashing, and the way through the token.
+ *
+ * Hashing is libcrypto's work, in our private context; the token gets a digest and gives a signature. Init
+ * never touches the token: libssl inits contexts only to see whether it could.
+ */
+#ifndef PROVIDER_SIGNATURE_H
+#define PROVIDER_SIGNATURE_H
+
+#include "key.h"
+
+/* A digest that signatures here can be made over. */
+typedef struct digest {
+    const char *name; /* OpenSSL's name */
+    int nid;
+    hsm_hash hash;
+    uint8_t len;      /* bytes */
+    uint8_t info_len; /* of the DER in front of the digest in a DigestInfo: RFC 8017 9.2, note 1 */
+    uint8_t info[19];
+} digest;
+
+/* The digest that libcrypto calls `name` (any alias), or NULL with an error raised. */
+const digest *digest_find(const provider *prov, const char *name);
+
+typedef struct signer signer;
+
+/* What differs between the two: signature_rsa.c and signature_ec.c hold one table each. */
+typedef struct scheme {
+    /* Parameters of the scheme's own; the digest is handled before. `params` is not NULL. */
+    bool (*params_set)(signer *ctx, const OSSL_PARAM params[]);
+    bool (*params_get)(const signer *ctx, OSSL_PARAM params[]);
+    /* Answers OSSL_SIGNATURE_PARAM_ALGORITHM_ID; the digest is known. */
+    bool (*algorithm_id)(const signer *ctx, OSSL_PARAM *p);
+    /* The most bytes that a signature takes. */
+    size_t (*max_len)(const signer *ctx);
+    bool (*sign)(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len,
+                 size_t sig_size);
+    bool (*verify)(signer *ctx, const uint8_t *sig, size_t sig_len, const uint8_t *tbs, size_t tbs_len);
+} scheme;
+
+extern const scheme scheme_rsa, scheme_ecdsa;
+
+struct signer {
+    const provider *prov;
+    const scheme *scheme;
+    key *key;
+    const digest *digest; /* NULL: the caller's bytes are signed as they are */
+    EVP_MD_CTX *md;       /* digest-sign and digest-verify only */
+    /* RSA */
+    int padding;       /* RSA_PKCS1_PADDING or RSA_PKCS1_PSS_PADDING */
+    int salt_len;      /* PSS: bytes, or RSA_PSS_SALTLEN_... */
+    const digest *mgf; /* PSS: NULL: as `digest` */
+};
+
+/*
+ * One signature by the token. Inside an ASYNC job (ASYNC_start_job(3)) it pauses the job until the token has
+ * answered and wakes the job's owner; outside it waits.
+ */
+bool signer_sign(signer *ctx, const hsm_mechanism *mech, const uint8_t *in, size_t in_len, uint8_t *sig,
+                 size_t *sig_len);
+
+/* Fills `p` with an AlgorithmIdentifier; `type` and `value` as X509_ALGOR_set0 takes them. */
+bool algorithm_id_answer(OSSL_PARAM *p, int nid, int type, void *value);
+
+#endif

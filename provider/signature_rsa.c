@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* RSA PKCS#1 v1.5 and PSS with keys of tokens: what signature.c leaves to the scheme. Verifying is
+ * libcrypto's. */
+#include <stdlib.h>
+#include <string.h>
+#include <openssl/objects.h>
+#include <openssl/params.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+#include "signature.h"
+
+/* ---- parameters ---- */
+
+/* Padding modes travel as numbers or as words. */
+static bool padding_set(signer *ctx, const OSSL_PARAM *p)
+{
+    int mode = 0;
+
+    if (p->data_type == OSSL_PARAM_UTF8_STRING) {
+        if (strcmp(p->data, OSSL_PKEY_RSA_PAD_MODE_PKCSV15) == 0)
+            mode = RSA_PKCS1_PADDING;
+        else if (strcmp(p->data, OSSL_PKEY_RSA_PAD_MODE_PSS) == 0)
+            mode = RSA_PKCS1_PSS_PADDING;
+    } else if (!OSSL_PARAM_get_int(p, &mode)) {
+        return false;
+    }
+    if (mode != RSA_PKCS1_PADDING && mode != RSA_PKCS1_PSS_PADDING) {
+        RAISE(REASON_UNSUPPORTED, "RSA signatures are made with PKCS#1 v1.5 or PSS padding only");
+        return false;
+    }
+    ctx->padding = mode;
+    return true;
+}
+
+static bool salt_len_set(signer *ctx, const OSSL_PARAM *p)
+{
+    int len = 0;
+
+    if (p->data_type == OSSL_PARAM_UTF8_STRING) {
+        const char *text = p->data;
+        if (strcmp(text, OSSL_PKEY_RSA_PSS_SALT_LEN_DIGEST) == 0)
+            len = RSA_PSS_SALTLEN_DIGEST;
+        else if (strcmp(text, OSSL_PKEY_RSA_PSS_SALT_LEN_MAX) == 0)
+            len = RSA_PSS_SALTLEN_MAX;
+        else if (strcmp(text, OSSL_PKEY_RSA_PSS_SALT_LEN_AUTO) == 0)
+            len = RSA_PSS_SALTLEN_AUTO;
+        else if (strcmp(text, "auto-digestmax") == 0)
+            len = RSA_PSS_SALTLEN_DIGEST; /* the most that FIPS 186-4 5.5 allows */
+        else
+            len = atoi(text);
+    } else if (!OSSL_PARAM_get_int(p, &len)) {
+        return false;
+    }
+    if (len < RSA_PSS_SALTLEN_MAX)
+        len = RSA_PSS_SALTLEN_DIGEST; /* 3.1 and later: RSA_PSS_SALTLEN_AUTO_DIGEST_MAX */
+    ctx->salt_len = len;
+    return true;
+}
+
+static bool rsa_params_set(signer *ctx, const OSSL_PARAM params[])
+{
+    const OSSL_PARAM *p;
+    const char *name;
+
+    if ((p = OSSL_PARAM_locate_const(params, OSSL_SIGNATURE_PARAM_PAD_MODE)) != NULL && !padding_set(ctx, p))
+        return false;
+    if ((p = OSSL_PARAM_locate_const(params, OSSL_SIGNATURE_PARAM_PSS_SALTLEN)) != NULL &&
+        !salt_len_set(ctx, p))
+        return false;
+    if ((p = OSSL_PARAM_locate_const(params, OSSL_SIGNATURE_PARAM_MGF1_DIGEST)) != NULL &&
+        (!OSSL_PARAM_get_utf8_string_ptr(p, &name) || (ctx->mgf = digest_find(ctx->prov, name)) == NULL))
+        return false;
+    return true;
+}
+
+static bool rsa_params_get(const signer *ctx, OSSL_PARAM params[])
+{
+    const char *word =
+        ctx->padding == RSA_PKCS1_PADDING ? OSSL_PKEY_RSA_PAD_MODE_PKCSV15 : OSSL_PKEY_RSA_PAD_MODE_PSS;
+    OSSL_PARAM *p;
+
+    if ((p = OSSL_PARAM_locate(params, OSSL_SIGNATURE_PARAM_PAD_MODE)) != NULL &&
+        !(p->data_type == OSSL_PARAM_UTF8_STRING ? OSSL_PARAM_set_utf8_string(p, word)
+                                                 : OSSL_PARAM_set_int(p, ctx->padding)))
+        return false;
+    p = OSSL_PARAM_locate(params, OSSL_SIGNATURE_PARAM_PSS_SALTLEN);
+    return p == NULL || p->data_type != OSSL_PARAM_INTEGER || OSSL_PARAM_set_int(p, ctx->salt_len);
+}
+
+static size_t rsa_max_len(const signer *ctx)
+{
+    return (size_t)EVP_PKEY_get_size(ctx->key->public);
+}
+
+/* RFC 8017 9.1.1: the encoded message has one bit less than the modulus, room for hash, salt and two bytes.
+ */
+static bool salt_len_of(const signer *ctx, size_t *len)
+{
+    size_t encoded = ((size_t)EVP_PKEY_get_bits(ctx->key->public) - 1 + 7) / 8, hash = ctx->digest->len;
+
+    if (encoded < hash + 2)
+        return false;
+    switch (ctx->salt_len) {
+    case RSA_PSS_SALTLEN_DIGEST:
+        *len = hash;
+        break;
+    case RSA_PSS_SALTLEN_AUTO: /* when signing, as long as possible: EVP_PKEY_CTX_set_rsa_pss_saltlen(3) */
+    case RSA_PSS_SALTLEN_MAX:
+        *len = encoded - hash - 2;
+        break;
+    default:
+        *len = (size_t)ctx->salt_len;
+    }
+    return *len <= encoded - hash - 2;
+}
+
+static X509_ALGOR *algorithm_new(int nid, int type, void *value)
+{
+    X509_ALGOR *algorithm = X509_ALGOR_new();
+
+    if (algorithm != NULL && X509_ALGOR_set0(algorithm, OBJ_nid2obj(nid), type, value) == 1)
+        return algorithm;
+    X509_ALGOR_free(algorithm);
+    return NULL;
+}
+
+/* RFC 4055 3.1. The defaults of the ASN.1 (SHA-1, 20 bytes) must be left out in DER. */
+static ASN1_STRING *pss_params(const signer *ctx)
+{
+    const digest *mgf = ctx->mgf != NULL ? ctx->mgf : ctx->digest;
+    RSA_PSS_PARAMS *pss = RSA_PSS_PARAMS_new();
+    ASN1_STRING *out = NULL, *inner = NULL;
+    X509_ALGOR *mgf_hash = NULL;
+    size_t salt;
+
+    if (pss == NULL || !salt_len_of(ctx, &salt))
+        goto done;
+    if (ctx->digest->nid != NID_sha1 &&
+        (pss->hashAlgorithm = algorithm_new(ctx->digest->nid, V_ASN1_NULL, NULL)) == NULL)
+        goto done;
+    if (mgf->nid != NID_sha1) {
+        mgf_hash = algorithm_new(mgf->nid, V_ASN1_NULL, NULL);
+        if (mgf_hash == NULL || ASN1_item_pack(mgf_hash, ASN1_ITEM_rptr(X509_ALGOR), &inner) == NULL)
+            goto done;
+        pss->maskGenAlgorithm = algorithm_new(NID_mgf1, V_ASN1_SEQUENCE, inner);
+        if (pss->maskGenAlgorithm == NULL)
+            goto done;
+        inner = NULL;
+    }
+    if (salt != 20 && ((pss->saltLength = ASN1_INTEGER_new()) == NULL ||
+                       ASN1_INTEGER_set_uint64(pss->saltLength, salt) != 1))
+        goto done;
+    out = ASN1_item_pack(pss, ASN1_ITEM_rptr(RSA_PSS_PARAMS), NULL);
+done:
+    ASN1_STRING_free(inner);
+    X509_ALGOR_free(mgf_hash);
+    RSA_PSS_PARAMS_free(pss);
+    return out;
+}
+
+static bool rsa_algorithm_id(const signer *ctx, OSSL_PARAM *p)
+{
+    int nid;
+
+    if (ctx->padding == RSA_PKCS1_PADDING)
+        return OBJ_find_sigid_by_algs(&nid, ctx->digest->nid, NID_rsaEncryption) == 1 &&
+               algorithm_id_answer(p, nid, V_ASN1_NULL, NULL);
+    ASN1_STRING *params = pss_params(ctx);
+    return params != NULL && algorithm_id_answer(p, NID_rsassaPss, V_ASN1_SEQUENCE, params);
+}
+
+/* ---- operations ---- */
+
+static bool sign_pkcs1(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len)
+{
+    static const hsm_mechanism mech = {.scheme = HSM_RSA_PKCS1};
+    uint8_t block[HSM_INPUT_MAX];
+    size_t info_len = ctx->digest != NULL ? ctx->digest->info_len : 0;
+
+    /* RFC 8017 9.2: at least eleven bytes of padding. */
+    if (info_len + tbs_len + 11 > rsa_max_len(ctx) || info_len + tbs_len > sizeof(block)) {
+        RAISE(REASON_LENGTH, "%zu bytes are too many for this key", tbs_len);
+        return false;
+    }
+    if (info_len > 0)
+        memcpy(block, ctx->digest->info, info_len);
+    memcpy(block + info_len, tbs, tbs_len);
+    return signer_sign(ctx, &mech, block, info_len + tbs_len, sig, sig_len);
+}
+
+static bool sign_pss(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len)
+{
+    hsm_mechanism mech = {.scheme = HSM_RSA_PSS};
+
+    if (ctx->digest == NULL || ctx->digest->hash == HSM_HASH_NONE) {
+        RAISE(REASON_STATE, "PSS needs a digest");
+        return false;
+    }
+    mech.hash = ctx->digest->hash;
+    mech.mgf_hash = ctx->mgf != NULL ? ctx->mgf->hash : mech.hash;
+    if (!salt_len_of(ctx, &mech.salt_len)) {
+        RAISE(REASON_LENGTH, "the key is too short for this PSS salt");
+        return false;
+    }
+    return signer_sign(ctx, &mech, tbs, tbs_len, sig, sig_len);
+}
+
+static bool rsa_sign(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len,
+                     size_t sig_size)
+{
+    *sig_len = rsa_max_len(ctx);
+    if (sig_size < *sig_len) {
+        RAISE(REASON_LENGTH, "the signature does not fit into %zu bytes", sig_size);
+        return false;
+    }
+    return ctx->padding == RSA_PKCS1_PADDING ? sign_pkcs1(ctx, tbs, tbs_len, sig, sig_len)
+                                             : sign_pss(ctx, tbs, tbs_len, sig, sig_len);
+}
+
+static bool rsa_verify(signer *ctx, const uint8_t *sig, size_t sig_len, const uint8_t *tbs, size_t tbs_len)
+{
+    EVP_PKEY_CTX *pctx = EVP_PKEY_CTX_new_from_pkey(ctx->prov->libctx, ctx->key->public, NULL);
+    OSSL_PARAM params[5], *p = params;
+
+    if (ctx->digest != NULL)
+        *p++ = OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_DIGEST, (char *)ctx->digest->name, 0);
+    *p++ = OSSL_PARAM_construct_int(OSSL_SIGNATURE_PARAM_PAD_MODE, &ctx->padding);
+    if (ctx->padding == RSA_PKCS1_PSS_PADDING) {
+        *p++ = OSSL_PARAM_construct_int(OSSL_SIGNATURE_PARAM_PSS_SALTLEN, &ctx->salt_len);
+        if (ctx->mgf != NULL)
+            *p++ =
+                OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_MGF1_DIGEST, (char *)ctx->mgf->name, 0);
+    }
+    *p = OSSL_PARAM_construct_end();
+    bool ok = pctx != NULL && EVP_PKEY_verify_init_ex(pctx, params) > 0 &&
+              EVP_PKEY_verify(pctx, sig, sig_len, tbs, tbs_len) == 1;
+    EVP_PKEY_CTX_free(pctx);
+    return ok;
+}
+
+const scheme scheme_rsa = {
+    .params_set = rsa_params_set,
+    .params_get = rsa_params_get,
+    .algorithm_id = rsa_algorithm_id,
+    .max_len = rsa_max_len,
+    .sign = rsa_sign,
+    .verify = rsa_verify,
+};
