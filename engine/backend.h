@@ -17,7 +17,7 @@
 
 /* One whole message, of any key. `tag` is the cipher's full tag: written by seal, compared by open. */
 typedef struct backend_op {
-    void *state; /* the expanded key, from key_init */
+    void *state;          /* the expanded key, from key_init */
     const uint8_t *nonce; /* SEALANE_NONCE_LEN */
     const uint8_t *aad;
     size_t aad_len;

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One AEAD key over whatever backends dispatch chooses: sealane/aead.h. The backend for long sealed messages
+ * is expanded at birth, so that a lack of memory shows there; others only when a message of their size comes
+ * by. The plain key is kept for that and for copies. Everything is wiped before it is freed.
+ */
+#include "aead_key.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <openssl/crypto.h>
+#include "counters.h"
+#include "dispatch.h"
+
+#define LONG_MESSAGE 16384u
+/* NIST SP 800-38D 5.2.1.1: 2^39 - 256 bits. */
+#define MESSAGE_MAX ((UINT64_C(1) << 36) - 32)
+
+struct sealane_aead {
+    sealane_cipher_id cipher;
+    unsigned home; /* expanded at birth */
+    uint8_t key[SEALANE_KEY_MAX];
+    void *states[SEALANE_BACKENDS_MAX]; /* NULL: not expanded */
+};
+
+static size_t state_bytes(const sealane_aead *aead, unsigned index)
+{
+    size_t size = dispatch_backend(index)->state_size(aead->cipher);
+
+    return (size + BACKEND_STATE_ALIGN - 1) / BACKEND_STATE_ALIGN * BACKEND_STATE_ALIGN;
+}
+
+static sealane_result state_expand(sealane_aead *aead, unsigned index)
+{
+    size_t size = state_bytes(aead, index);
+    void *state = aligned_alloc(BACKEND_STATE_ALIGN, size);
+    sealane_result result;
+
+    if (state == NULL)
+        return SEALANE_MEMORY;
+    memset(state, 0, size);
+    result = dispatch_backend(index)->key_init(state, aead->cipher, aead->key);
+    if (result == SEALANE_OK) {
+        aead->states[index] = state;
+        return SEALANE_OK;
+    }
+    OPENSSL_cleanse(state, size);
+    free(state);
+    return result;
+}
+
+static void state_free(sealane_aead *aead, unsigned index)
+{
+    if (aead->states[index] == NULL)
+        return;
+    dispatch_backend(index)->key_clear(aead->states[index]);
+    OPENSSL_cleanse(aead->states[index], state_bytes(aead, index));
+    free(aead->states[index]);
+}
+
+sealane_result sealane_aead_new(sealane_aead **out, sealane_cipher_id cipher, const uint8_t *key,
+                                size_t key_len)
+{
+    const sealane_cipher *row = sealane_cipher_get(cipher);
+    sealane_aead *aead;
+    sealane_result result;
+
+    if (out == NULL || row == NULL || key == NULL || key_len != row->key_len)
+        return SEALANE_ARGUMENT;
+    dispatch_setup();
+    if (dispatch_pick(cipher, true, LONG_MESSAGE) == DISPATCH_NONE)
+        return SEALANE_UNSUPPORTED;
+    aead = calloc(1, sizeof(*aead));
+    if (aead == NULL)
+        return SEALANE_MEMORY;
+    aead->cipher = cipher;
+    aead->home = dispatch_pick(cipher, true, LONG_MESSAGE);
+    memcpy(aead->key, key, key_len);
+    result = state_expand(aead, aead->home);
+    if (result == SEALANE_OK)
+        *out = aead;
+    else
+        sealane_aead_free(aead);
+    return result;
+}
+
+sealane_result sealane_aead_dup(sealane_aead **out, const sealane_aead *aead)
+{
+    if (aead == NULL)
+        return SEALANE_ARGUMENT;
+    return sealane_aead_new(out, aead->cipher, aead->key, sealane_cipher_get(aead->cipher)->key_len);
+}
+
+void sealane_aead_free(sealane_aead *aead)
+{
+    if (aead == NULL)
+        return;
+    for (unsigned i = 0; i < SEALANE_BACKENDS_MAX; i++)
+        state_free(aead, i);
+    OPENSSL_cleanse(aead, sizeof(*aead));
+    free(aead);
+}
+
+unsigned aead_op_place(sealane_aead *aead, bool sealing, backend_op *op)
+{
+    unsigned index = dispatch_pick(aead->cipher, sealing, op->len);
+
+    /* A second expansion is for speed only: without memory for it, home does the work. */
+    if (aead->states[index] == NULL && state_expand(aead, index) != SEALANE_OK)
+        index = aead->home;
+    op->state = aead->states[index];
+    return index;
+}
+
+void aead_ops_count(unsigned index, bool sealing, backend_op *const ops[], size_t count)
+{
+    size_t done = 0, forged = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        done += ops[i]->result == SEALANE_OK;
+        forged += ops[i]->result == SEALANE_FORGED;
+    }
+    if (done > 0 && sealing)
+        counters_sealed(index, done);
+    if (done > 0 && !sealing)
+        counters_opened(index, done);
+    if (forged > 0)
+        counters_forged(forged);
+}
+
+static bool arguments_right(const sealane_aead *aead, const backend_op *op)
+{
+    return aead != NULL && op->nonce != NULL && op->tag != NULL && (op->aad != NULL || op->aad_len == 0) &&
+           ((op->in != NULL && op->out != NULL) || op->len == 0);
+}
+
+sealane_result sealane_aead_seal(sealane_aead *aead, const uint8_t nonce[SEALANE_NONCE_LEN],
+                                 const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len,
+                                 uint8_t *out, uint8_t *tag)
+{
+    backend_op op = {
+        .nonce = nonce, .aad = aad, .aad_len = aad_len, .in = in, .len = len, .out = out, .tag = tag};
+    unsigned index;
+
+    if (!arguments_right(aead, &op))
+        return SEALANE_ARGUMENT;
+    if (len > MESSAGE_MAX)
+        return SEALANE_OVERFLOW;
+    index = aead_op_place(aead, true, &op);
+    dispatch_backend(index)->seal(&op);
+    if (op.result == SEALANE_OK)
+        counters_sealed(index, 1);
+    return op.result;
+}
+
+sealane_result sealane_aead_open(sealane_aead *aead, const uint8_t nonce[SEALANE_NONCE_LEN],
+                                 const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len,
+                                 const uint8_t *tag, uint8_t *out)
+{
+    backend_op op = {.nonce = nonce,
+                     .aad = aad,
+                     .aad_len = aad_len,
+                     .in = in,
+                     .len = len,
+                     .out = out,
+                     .tag =
+                         (uint8_t *)(uintptr_t)tag}; /* one struct for both directions: open only reads it */
+    unsigned index;
+
+    if (!arguments_right(aead, &op))
+        return SEALANE_ARGUMENT;
+    if (len > MESSAGE_MAX)
+        return SEALANE_OVERFLOW;
+    index = aead_op_place(aead, false, &op);
+    dispatch_backend(index)->open(&op);
+    if (op.result == SEALANE_OK)
+        counters_opened(index, 1);
+    else if (op.result == SEALANE_FORGED)
+        counters_forged(1);
+    return op.result;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table that says which backend is best where, per class of CPU, cipher, direction and size. It is data
+ * only: a calibration run can write calibration.c anew, and dispatch.c reads it at set-up.
+ */
+#ifndef ENGINE_CALIBRATION_H
+#define ENGINE_CALIBRATION_H
+
+#include <stddef.h>
+#include <sealane/engine.h>
+#include <sealane/suite.h>
+#include "cpu.h"
+
+typedef enum calibration_direction {
+    CALIBRATION_SEAL = 1,
+    CALIBRATION_OPEN = 2,
+    CALIBRATION_BOTH = 3
+} calibration_direction;
+
+/* For messages of up to `max_len` bytes, a size that closes a size class of dispatch.h, or SIZE_MAX. */
+typedef struct calibration_row {
+    cpu_class cpu;
+    sealane_cipher_id cipher; /* SEALANE_CIPHERS: all of them */
+    calibration_direction direction;
+    size_t max_len;
+    const char *order[SEALANE_BACKENDS_MAX + 1]; /* names of backends, best first, NULL ends */
+    const char *why;
+} calibration_row;
+
+/* The first row that fits counts. */
+extern const calibration_row calibration_rows[];
+extern const size_t calibration_row_count;
+
+#endif

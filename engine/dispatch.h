@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which backend takes a message. Set up once per process: every backend is probed, put to the known-answer
+ * tests, and the choice per cipher, direction and size class is laid down in a table that never changes
+ * again.
+ */
+#ifndef ENGINE_DISPATCH_H
+#define ENGINE_DISPATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sealane/engine.h>
+#include <sealane/suite.h>
+#include "backend.h"
+
+/* Size classes end at 64, 128, 256, ... 8192 bytes; the last one has no end. */
+#define DISPATCH_SIZE_CLASSES 9
+#define DISPATCH_NONE         SEALANE_BACKENDS_MAX
+
+/* Sets the engine up on the first call of the process; every entry to the engine passes here. */
+void dispatch_setup(void);
+
+/* Index of the backend for such a message, DISPATCH_NONE if no backend carries the cipher. After set-up. */
+unsigned dispatch_pick(sealane_cipher_id cipher, bool sealing, size_t len);
+/* The routines of an index that dispatch_pick() gave. */
+const backend *dispatch_backend(unsigned index);
+
+#endif
