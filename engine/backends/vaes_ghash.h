@@ -18,6 +18,7 @@
 #define ENGINE_BACKENDS_VAES_GHASH_H
 
 #include <immintrin.h>
+#include <stdint.h>
 
 /*
  * Compiled for this CPU whatever the rest of the program is compiled for, and always into the caller: a
@@ -36,11 +37,15 @@ VAES_INLINE __m256i halves_swap(__m256i x)
     return _mm256_shuffle_epi32(x, 0x4e);
 }
 
-/* Reverses the bytes of each block. */
+/* For PSHUFB: reverses the bytes of each block. */
+static const _Alignas(32) uint8_t order_reversed[32] = {
+    15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
+    15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
+};
+
 VAES_INLINE __m256i blocks_reverse(__m256i blocks)
 {
-    return _mm256_shuffle_epi8(blocks, _mm256_broadcastsi128_si256(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
-                                                                                10, 11, 12, 13, 14, 15)));
+    return _mm256_shuffle_epi8(blocks, _mm256_load_si256((const __m256i *)order_reversed));
 }
 
 VAES_INLINE __m128i block_reverse(__m128i block)
@@ -64,6 +69,12 @@ VAES_INLINE void ghash_add(ghash_sum *sum, __m256i blocks, __m256i powers, __m25
     sum->low = _mm256_xor_si256(sum->low, _mm256_clmulepi64_epi128(blocks, powers, 0x00));
     sum->high = _mm256_xor_si256(sum->high, _mm256_clmulepi64_epi128(blocks, powers, 0x11));
     sum->middle = _mm256_xor_si256(sum->middle, _mm256_clmulepi64_epi128(folded, halves, 0x00));
+    /*
+     * No instruction, but here the sums must exist. Otherwise compilers, knowing that XOR is associative,
+     * keep all products of a turn and add them up in a tree at its end, and spill them all to the stack for
+     * want of registers.
+     */
+    __asm__("" : "+x"(sum->low), "+x"(sum->middle), "+x"(sum->high));
 }
 
 /*

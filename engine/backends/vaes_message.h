@@ -27,7 +27,7 @@
 #define LANES_MAX 4
 
 #if defined(__clang__)
-#define UNROLL _Pragma("unroll")
+#define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
@@ -48,12 +48,22 @@ typedef struct ending {
  * Counter blocks (SP 800-38D 6.5): the counter is kept in the CPU's byte order, where it can be added to, and
  * turned into the block's order together with the first AddRoundKey.
  */
+static const _Alignas(32) uint8_t order_counter[32] = {
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15, 14, 13, 12,
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15, 14, 13, 12,
+};
+static const _Alignas(32) uint32_t counters_two[8] = {0, 0, 0, 2, 0, 0, 0, 2};
+
 VAES_INLINE __m256i counters_encode(__m256i counters, __m256i first_round_key)
 {
-    const __m256i order =
-        _mm256_broadcastsi128_si256(_mm_set_epi8(12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
+    const __m256i order = _mm256_load_si256((const __m256i *)order_counter);
 
     return _mm256_xor_si256(_mm256_shuffle_epi8(counters, order), first_round_key);
+}
+
+VAES_INLINE __m256i counters_next(__m256i counters)
+{
+    return _mm256_add_epi32(counters, _mm256_load_si256((const __m256i *)counters_two));
 }
 
 VAES_INLINE __m128i counter_add(__m128i counter, uint32_t n)
@@ -97,7 +107,6 @@ VAES_INLINE __m128i lengths_block(size_t aad_len, size_t len)
 VAES_INLINE __m128i turn(const gcm_key *key, __m256i *counters, const uint8_t *in, uint8_t *out,
                          const uint8_t *hashed, __m128i hash, const bool hashing)
 {
-    const __m256i two = _mm256_broadcastsi128_si256(_mm_set_epi32(2, 0, 0, 0));
     const __m256i first = round_key(key, 0);
     __m256i state[TURN_PAIRS], last;
     ghash_sum sum = ghash_zero();
@@ -106,7 +115,7 @@ VAES_INLINE __m128i turn(const gcm_key *key, __m256i *counters, const uint8_t *i
     UNROLL
     for (size_t i = 0; i < TURN_PAIRS; i++) {
         state[i] = counters_encode(*counters, first);
-        *counters = _mm256_add_epi32(*counters, two);
+        *counters = counters_next(*counters);
     }
     UNROLL
     for (size_t step = 0; step < TURN_PAIRS; step++, round++) {
@@ -217,7 +226,6 @@ VAES_INLINE size_t ending_pairs(size_t left)
  */
 VAES_INLINE void ending_counters(const ending *end, __m256i state[ENDING_PAIRS], const size_t pairs)
 {
-    const __m256i two = _mm256_broadcastsi128_si256(_mm_set_epi32(2, 0, 0, 0));
     const __m256i first = round_key(end->key, 0);
     const __m128i j0 = _mm_insert_epi32(end->nonce, 1, 3);
     __m256i counters = pair_of(end->nonce, counter_add(end->nonce, 1));
@@ -225,7 +233,7 @@ VAES_INLINE void ending_counters(const ending *end, __m256i state[ENDING_PAIRS],
     UNROLL
     for (size_t i = 0; i + 1 < pairs; i++) {
         state[i] = counters_encode(counters, first);
-        counters = _mm256_add_epi32(counters, two);
+        counters = counters_next(counters);
     }
     state[pairs - 1] = counters_encode(pair_of(first_of(counters), j0), first);
 }
