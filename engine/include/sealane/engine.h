@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the engine chose and what it did: backends, their known-answer tests, counters.
- * The first call of any engine function sets the engine up (CPUID, known-answer tests), once and thread-safely.
+ * The first call of any engine function sets the engine up (CPUID, known-answer tests), once and
+ * thread-safely.
  */
 #ifndef SEALANE_ENGINE_H
 #define SEALANE_ENGINE_H
@@ -28,7 +29,8 @@ typedef struct sealane_backend_info {
 /* Fills `list` in order of the build; returns how many there are. */
 size_t sealane_backends(sealane_backend_info list[SEALANE_BACKENDS_MAX]);
 
-/* Name of the backend that dispatch takes for whole messages of `len` bytes, and why, as one static phrase. */
+/* Name of the backend that dispatch takes for whole messages of `len` bytes, and why, as one static phrase.
+ */
 const char *sealane_backend_for(sealane_cipher_id cipher, int sealing, size_t len, const char **why);
 
 /* Records (whole messages) by backend, in the order of sealane_backends(). Monotonic since the start. */

@@ -16,10 +16,10 @@ extern "C" {
 #define SEALANE_TLS1_2 0x0303
 #define SEALANE_TLS1_3 0x0304
 
-#define SEALANE_NONCE_LEN   12 /* RFC 5116 3.1: every AEAD of TLS takes 12 */
-#define SEALANE_TAG_MAX     16
-#define SEALANE_KEY_MAX     32
-#define SEALANE_SEQ_LIMIT   UINT64_MAX /* RFC 8446 5.3: sequence numbers do not wrap */
+#define SEALANE_NONCE_LEN 12 /* RFC 5116 3.1: every AEAD of TLS takes 12 */
+#define SEALANE_TAG_MAX   16
+#define SEALANE_KEY_MAX   32
+#define SEALANE_SEQ_LIMIT UINT64_MAX /* RFC 8446 5.3: sequence numbers do not wrap */
 
 /* Small, dense and stable: used as an index. */
 typedef enum sealane_cipher_id {
@@ -36,7 +36,7 @@ typedef enum sealane_nonce_scheme {
 
 typedef struct sealane_cipher {
     sealane_cipher_id id;
-    const char *name;   /* as OpenSSL names it: "AES-128-GCM" */
+    const char *name; /* as OpenSSL names it: "AES-128-GCM" */
     uint8_t key_len;
     uint8_t tag_len;
     sealane_nonce_scheme tls12_nonce;

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a traffic key, and records one at a time: sealane/record.h. The framing is in frame.c. */
+#include <sealane/record.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <openssl/crypto.h>
+#include "aead_key.h"
+#include "dispatch.h"
+#include "frame.h"
+
+#define REKEY_MARGIN 16 /* the last 1/16 of a limit is left for the KeyUpdate itself and what is in flight   \
+                         */
+
+size_t sealane_suite_iv_len(const sealane_suite *suite)
+{
+    const sealane_cipher *cipher = sealane_cipher_get(suite->cipher);
+
+    if (suite->version == SEALANE_TLS1_2 && cipher->tls12_nonce == SEALANE_NONCE_EXPLICIT)
+        return 4;
+    return SEALANE_NONCE_LEN;
+}
+
+sealane_result sealane_key_new(sealane_key **out, const sealane_key_params *params)
+{
+    sealane_key *key;
+    sealane_result result;
+
+    if (out == NULL || params == NULL || params->suite == NULL || params->iv == NULL ||
+        params->iv_len != sealane_suite_iv_len(params->suite))
+        return SEALANE_ARGUMENT;
+    key = calloc(1, sizeof(*key));
+    if (key == NULL)
+        return SEALANE_MEMORY;
+    key->suite = params->suite;
+    key->cipher = sealane_cipher_get(params->suite->cipher);
+    key->direction = params->direction;
+    key->sequence = params->sequence;
+    key->explicit_nonce = params->explicit_nonce;
+    memcpy(key->iv, params->iv, params->iv_len);
+    result = sealane_aead_new(&key->aead, params->suite->cipher, params->key, params->key_len);
+    if (result == SEALANE_OK)
+        *out = key;
+    else
+        sealane_key_free(key);
+    return result;
+}
+
+void sealane_key_free(sealane_key *key)
+{
+    if (key == NULL)
+        return;
+    sealane_aead_free(key->aead);
+    OPENSSL_cleanse(key, sizeof(*key));
+    free(key);
+}
+
+uint64_t sealane_key_sequence(const sealane_key *key)
+{
+    return key->sequence;
+}
+
+bool sealane_key_rekey_due(const sealane_key *key)
+{
+    uint64_t limit = key->direction == SEALANE_SEALING ? key->cipher->seal_limit : SEALANE_SEQ_LIMIT;
+
+    return key->sequence >= limit - limit / REKEY_MARGIN;
+}
+
+sealane_result sealane_record_seal(sealane_seal_op *op)
+{
+    frame f;
+    backend_op *ops[1] = {&f.op};
+
+    if (op == NULL)
+        return SEALANE_ARGUMENT;
+    if (!frame_seal_begin(&f, op))
+        return op->result;
+    dispatch_backend(f.backend)->seal(&f.op);
+    aead_ops_count(f.backend, true, ops, 1);
+    frame_seal_finish(&f, op);
+    return op->result;
+}
+
+sealane_result sealane_record_open(sealane_open_op *op)
+{
+    frame f;
+    backend_op *ops[1] = {&f.op};
+
+    if (op == NULL)
+        return SEALANE_ARGUMENT;
+    if (!frame_open_begin(&f, op))
+        return op->result;
+    dispatch_backend(f.backend)->open(&f.op);
+    aead_ops_count(f.backend, false, ops, 1);
+    frame_open_finish(&f, op);
+    return op->result;
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every public header of the engine, in C++.
+#include <sealane/aead.h>
+#include <sealane/engine.h>
+#include <sealane/record.h>
+#include <sealane/result.h>
+#include <sealane/stream.h>
+#include <sealane/suite.h>
+
+sealane_result batch_of_one(sealane_seal_op &op);
+
+sealane_result batch_of_one(sealane_seal_op &op)
+{
+    sealane_batch_seal(&op, 1);
+    return op.result;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables of suites and ciphers say what libssl and libcrypto say. */
+#include "support.h"
+
+#include <string.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <sealane/record.h>
+
+static void test_ciphers_are_libcryptos(void)
+{
+    for (int id = 0; id < SEALANE_CIPHERS; id++) {
+        const sealane_cipher *cipher = sealane_cipher_get(id);
+        EVP_CIPHER *evp = EVP_CIPHER_fetch(NULL, cipher->name, NULL);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(evp);
+        CU_ASSERT_EQUAL((int)cipher->id, id);
+        CU_ASSERT_EQUAL(cipher->key_len, EVP_CIPHER_get_key_length(evp));
+        CU_ASSERT_EQUAL(SEALANE_NONCE_LEN, EVP_CIPHER_get_iv_length(evp));
+        CU_ASSERT(cipher->tag_len <= SEALANE_TAG_MAX && cipher->key_len <= SEALANE_KEY_MAX);
+        EVP_CIPHER_free(evp);
+    }
+    CU_ASSERT_PTR_NULL(sealane_cipher_get(SEALANE_CIPHERS));
+    CU_ASSERT_PTR_NULL(sealane_cipher_get((sealane_cipher_id)-1));
+}
+
+/* A row's names, version and cipher against libssl's own table, found by the value on the wire. */
+static void check_suite(const sealane_suite *row, SSL *ssl)
+{
+    unsigned char wire[2] = {(unsigned char)(row->id >> 8), (unsigned char)row->id};
+    const SSL_CIPHER *theirs = SSL_CIPHER_find(ssl, wire);
+    const EVP_CIPHER *evp = EVP_get_cipherbynid(SSL_CIPHER_get_cipher_nid(theirs));
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(theirs);
+    CU_ASSERT_STRING_EQUAL(row->openssl_name, SSL_CIPHER_get_name(theirs));
+    CU_ASSERT_STRING_EQUAL(row->name, SSL_CIPHER_standard_name(theirs));
+    CU_ASSERT_EQUAL(row->id, SSL_CIPHER_get_protocol_id(theirs));
+    CU_ASSERT_EQUAL(sealane_cipher_get(row->cipher)->key_len, EVP_CIPHER_get_key_length(evp));
+    CU_ASSERT_STRING_EQUAL(row->version == SEALANE_TLS1_3 ? "TLSv1.3" : "TLSv1.2",
+                           SSL_CIPHER_get_version(theirs));
+    CU_ASSERT_EQUAL(sealane_suite_iv_len(row), row->version == SEALANE_TLS1_3 ? 12 : 4);
+}
+
+static void test_suites_are_libssls(void)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    SSL *ssl = SSL_new(ctx);
+    size_t count;
+    const sealane_suite *rows = sealane_suites(&count);
+
+    CU_ASSERT(count >= 12);
+    for (size_t i = 0; i < count; i++)
+        check_suite(&rows[i], ssl);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+}
+
+/* Every GCM suite that libssl has is a row: a handshake never ends in a suite that the engine does not know.
+ */
+static void test_no_gcm_suite_is_missing(void)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    STACK_OF(SSL_CIPHER) * theirs;
+    int gcm = 0;
+
+    CU_ASSERT_EQUAL_FATAL(SSL_CTX_set_cipher_list(ctx, "AESGCM:@SECLEVEL=0"), 1);
+    theirs = SSL_CTX_get_ciphers(ctx);
+    for (int i = 0; i < sk_SSL_CIPHER_num(theirs); i++) {
+        const SSL_CIPHER *cipher = sk_SSL_CIPHER_value(theirs, i);
+        if (strstr(SSL_CIPHER_get_name(cipher), "GCM") == NULL)
+            continue;
+        if (strstr(SSL_CIPHER_standard_name(cipher), "AES") == NULL)
+            continue; /* ARIA */
+        gcm++;
+        CU_ASSERT_PTR_NOT_NULL(sealane_suite_find(SSL_CIPHER_get_protocol_id(cipher)));
+    }
+    CU_ASSERT(gcm >= 12);
+    SSL_CTX_free(ctx);
+}
+
+static void test_find_gives_the_row_or_nothing(void)
+{
+    size_t count, found = 0;
+    const sealane_suite *rows = sealane_suites(&count);
+
+    for (size_t i = 0; i < count; i++)
+        CU_ASSERT_PTR_EQUAL(sealane_suite_find(rows[i].id), &rows[i]);
+    for (unsigned id = 0; id <= UINT16_MAX; id++)
+        found += sealane_suite_find((uint16_t)id) != NULL;
+    CU_ASSERT_EQUAL(found, count);
+}
+
+int main(void)
+{
+    static const CU_TestInfo tests[] = {
+        {"ciphers are libcrypto's", test_ciphers_are_libcryptos},
+        {"suites are libssl's", test_suites_are_libssls},
+        {"no GCM suite of libssl is missing", test_no_gcm_suite_is_missing},
+        {"find gives the row or nothing", test_find_gives_the_row_or_nothing},
+        CU_TEST_INFO_NULL,
+    };
+    return suite_run("suite", tests);
+}
