@@ -65,7 +65,7 @@ typedef enum hsm_class { HSM_CLASS_ANY, HSM_CLASS_PRIVATE, HSM_CLASS_PUBLIC, HSM
 /* A parsed URI. Attributes that were not in it are NULL (id: id_len 0; slot_id: has_slot_id false). */
 typedef struct hsm_uri {
     char *token, *manufacturer, *model, *serial;                           /* of the token */
-    char *library_manufacturer, *library_description;                      /* of the module */
+    char *library_manufacturer, *library_description, *library_version;    /* of the module */
     char *slot_manufacturer, *slot_description;
     char *object;                                                          /* CKA_LABEL */
     uint8_t *id;                                                           /* CKA_ID */

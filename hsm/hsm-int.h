@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room know of an hsm beyond the public header. */
+#ifndef HSM_INT_H
+#define HSM_INT_H
+
+#include "module.h"
+#include "pin.h"
+#include "pool.h"
+#include "sealane/hsm.h"
+#include "token.h"
+
+hsm *hsm_ref(hsm *h);
+struct token_owner *hsm_owner(hsm *h);
+struct pin_setting *hsm_pin_setting(hsm *h);
+/* The pool of one thread that loads the module and looks at slots. NULL if out of memory. */
+struct pool *hsm_desk(hsm *h);
+/* The token in `slot`, the same one each time. NULL if out of memory. */
+struct token *hsm_token(hsm *h, const struct slot *slot);
+
+#endif

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loading PKCS#11 modules and listing their slots, through libp11; and the one wrapper for all calls of Cryptoki.
+ * Sessions, login and objects are not libp11's here: token.c and object.c.
+ *
+ * What one must know of libp11 0.4.12:
+ *  - it clears the caller's OpenSSL error queue, so it is called on threads of this room only;
+ *  - releasing a slot calls C_CloseAllSessions on it, so the list of slots is kept and updated, and released only when
+ *    the module is;
+ *  - it registers error strings that live in libp11.so, so that library must never be unmapped;
+ *  - it says "unable to load module" and no more, so we load the library first and ask dlerror.
+ */
+#undef OPENSSL_NO_DEPRECATED /* libp11.h names types that OpenSSL 3 has deprecated; none is used here */
+
+#include "module.h"
+#include "error.h"
+#include "exit.h"
+#include "process.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libp11.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+
+enum { REFUSED_MAX = 8 }; /* wrong PINs per module and process */
+
+/* What belongs to one process: a child of fork starts with a new one. */
+struct module_live {
+    unsigned generation;
+    pthread_mutex_t lock; /* libp11's context is used by one thread at a time */
+    void *library;        /* our own reference, for dlerror and C_GetFunctionList */
+    PKCS11_CTX *ctx;
+    PKCS11_SLOT *slots;
+    unsigned slot_count;
+    bool loaded;
+    bool owner; /* we initialised it; else somebody else in this process had */
+    struct module_live *parent; /* the one before the fork: kept, not touched */
+};
+
+struct refused {
+    char *serial, *label;
+    struct pin *pin;
+};
+
+struct module {
+    char *path, *init_args;
+    unsigned refs;           /* under the registry lock */
+    struct module *next;     /* likewise */
+    struct module_live *live; /* likewise; its contents under its own lock */
+    CK_FUNCTION_LIST *_Atomic functions;
+    struct refused refused[REFUSED_MAX]; /* under the registry lock */
+    unsigned refused_count;
+};
+
+static struct module *modules; /* under the registry lock */
+
+/* ---- Calls ------------------------------------------------------------------------------------------------ */
+
+CK_RV ck_done(CK_RV rv, hsm_error *err, const char *call, const char *where)
+{
+    gate_leave();
+    if (rv != CKR_OK)
+        (void)error_ckr(err, rv, call, where);
+    return rv;
+}
+
+CK_RV ck_refused(hsm_error *err, const char *where)
+{
+    (void)error_set(err, HSM_E_SHUTDOWN, 0, "%s: the process is ending", where);
+    return CKR_FUNCTION_CANCELED;
+}
+
+/* ---- Life ------------------------------------------------------------------------------------------------- */
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static void module_forget(struct module *m)
+{
+    for (unsigned i = 0; i < m->refused_count; i++) {
+        OPENSSL_free(m->refused[i].serial);
+        OPENSSL_free(m->refused[i].label);
+        pin_free(m->refused[i].pin);
+    }
+    OPENSSL_free(m->path);
+    OPENSSL_free(m->init_args);
+    OPENSSL_free(m);
+}
+
+struct module *module_get(const char *path, const char *init_args)
+{
+    struct module *fresh = OPENSSL_zalloc(sizeof(*fresh));
+    if (!fresh)
+        return NULL;
+    fresh->refs = 1;
+    fresh->path = OPENSSL_strdup(path);
+    fresh->init_args = init_args ? OPENSSL_strdup(init_args) : NULL;
+    if (!fresh->path || (init_args && !fresh->init_args)) {
+        module_forget(fresh);
+        return NULL;
+    }
+    registry_lock();
+    struct module *m = modules;
+    while (m && !(same_text(m->path, path) && same_text(m->init_args, init_args)))
+        m = m->next;
+    if (m) {
+        m->refs++;
+    } else {
+        fresh->next = modules;
+        modules = fresh;
+    }
+    registry_unlock();
+    if (!m)
+        return fresh;
+    module_forget(fresh);
+    return m;
+}
+
+const char *module_path(const struct module *m)
+{
+    return m->path;
+}
+
+CK_FUNCTION_LIST *module_functions(const struct module *m)
+{
+    return m->functions;
+}
+
+/* The part of this process, made at first use. */
+static struct module_live *module_live(struct module *m)
+{
+    registry_lock();
+    struct module_live *live = m->live;
+    if (!live || live->generation != process_generation()) {
+        live = OPENSSL_zalloc(sizeof(*live));
+        if (live) {
+            live->generation = process_generation();
+            live->parent = m->live;
+            pthread_mutex_init(&live->lock, NULL);
+            m->live = live;
+        }
+    }
+    registry_unlock();
+    return live;
+}
+
+/* ---- Loading ---------------------------------------------------------------------------------------------- */
+
+/* libp11 puts the CK_RV behind its failure into the error queue of this thread, which is ours. */
+static unsigned long libp11_ckr(void)
+{
+    unsigned long code = ERR_peek_last_error();
+    unsigned long ckr = ERR_GET_LIB(code) == ERR_get_CKR_code() ? (unsigned long)ERR_GET_REASON(code) : 0;
+    ERR_clear_error();
+    return ckr;
+}
+
+static hsm_status library_open(struct module *m, struct module_live *live, hsm_error *err)
+{
+    if (live->library)
+        return HSM_OK;
+    void *library = dlopen(m->path, RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+        const char *why = dlerror();
+        return error_set(err, HSM_E_MODULE, 0, "PKCS#11 module '%s' cannot be loaded: %s", m->path, why ? why : "?");
+    }
+    CK_C_GetFunctionList get = NULL;
+    *(void **)&get = dlsym(library, "C_GetFunctionList"); /* POSIX.1-2017, dlsym: how to make it a function */
+    CK_FUNCTION_LIST *functions = NULL;
+    CK_RV rv = get ? get(&functions) : CKR_OK;
+    if (rv != CKR_OK || !functions) {
+        hsm_status status =
+            !get ? error_set(err, HSM_E_MODULE, 0, "'%s' is no PKCS#11 module: it has no C_GetFunctionList", m->path)
+                 : error_set(err, HSM_E_MODULE, rv, "PKCS#11 module '%s': C_GetFunctionList answered %s", m->path,
+                             hsm_ckr_name(rv));
+        (void)dlclose(library);
+        return status;
+    }
+    live->library = library;
+    m->functions = functions;
+    return HSM_OK;
+}
+
+static CK_RV initialize(struct module *m)
+{
+    CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK, .pReserved = m->init_args};
+    return m->functions->C_Initialize(&args);
+}
+
+/*
+ * Initialises before libp11 does, to learn whose module it is. In a child of fork the module may believe that
+ * the parent's C_Initialize was this process's: PKCS#11 2.40 section 5.4 wants it called again, and a module that
+ * refuses is finalised first.
+ */
+static CK_RV initialize_first(struct module *m, struct module_live *live)
+{
+    CK_RV rv = initialize(m);
+    if (rv == CKR_CRYPTOKI_ALREADY_INITIALIZED && live->parent && live->parent->loaded) {
+        (void)m->functions->C_Finalize(NULL);
+        rv = initialize(m);
+    }
+    live->owner = rv == CKR_OK;
+    return rv == CKR_CRYPTOKI_ALREADY_INITIALIZED ? CKR_OK : rv;
+}
+
+static hsm_status context_open(struct module *m, struct module_live *live, hsm_error *err)
+{
+    live->ctx = PKCS11_CTX_new();
+    if (!live->ctx)
+        return error_set(err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory", m->path);
+    PKCS11_CTX_init_args(live->ctx, m->init_args);
+    if (PKCS11_CTX_load(live->ctx, m->path) == 0)
+        return HSM_OK;
+    unsigned long ckr = libp11_ckr();
+    PKCS11_CTX_free(live->ctx);
+    live->ctx = NULL;
+    return error_set(err, HSM_E_MODULE, ckr, "PKCS#11 module '%s': it cannot be initialised: %s", m->path,
+                     hsm_ckr_name(ckr));
+}
+
+/* Locked and inside the gate. */
+static hsm_status load_locked(struct module *m, struct module_live *live, hsm_error *err)
+{
+    hsm_status status = library_open(m, live, err);
+    if (status != HSM_OK)
+        return status;
+    CK_RV rv = initialize_first(m, live);
+    if (rv != CKR_OK)
+        return error_set(err, HSM_E_MODULE, rv, "PKCS#11 module '%s': C_Initialize answered %s", m->path,
+                         hsm_ckr_name(rv));
+    status = context_open(m, live, err);
+    if (status != HSM_OK)
+        return status;
+    library_pin((const void *)&PKCS11_CTX_new);
+    exit_register();
+    live->loaded = true;
+    return HSM_OK;
+}
+
+typedef hsm_status (*module_step)(struct module *m, struct module_live *live, void *arg, hsm_error *err);
+
+/* Loads if need be, then runs `step` (may be NULL) as the only thread at this module's context, inside the gate. */
+static hsm_status module_do(struct module *m, module_step step, void *arg, hsm_error *err)
+{
+    struct module_live *live = module_live(m);
+    if (!live)
+        return error_set(err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory", m->path);
+    hsm_status status = HSM_OK;
+    pthread_mutex_lock(&live->lock);
+    if (gate_enter()) {
+        status = live->loaded ? HSM_OK : load_locked(m, live, err);
+        if (status == HSM_OK && step)
+            status = step(m, live, arg, err);
+        gate_leave();
+    } else {
+        status = error_set(err, HSM_E_SHUTDOWN, 0, "PKCS#11 module '%s': the process is ending", m->path);
+    }
+    pthread_mutex_unlock(&live->lock);
+    return status;
+}
+
+hsm_status module_load(struct module *m, hsm_error *err)
+{
+    return module_do(m, NULL, NULL, err);
+}
+
+static hsm_status restart_step(struct module *m, struct module_live *live, void *arg, hsm_error *err)
+{
+    (void)arg;
+    CK_RV rv = initialize(m);
+    if (rv == CKR_OK)
+        live->owner = true;
+    if (rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED)
+        return HSM_OK;
+    return error_set(err, HSM_E_MODULE, rv, "PKCS#11 module '%s': C_Initialize answered %s", m->path, hsm_ckr_name(rv));
+}
+
+hsm_status module_restart(struct module *m, hsm_error *err)
+{
+    return module_do(m, restart_step, NULL, err);
+}
+
+/* ---- Slots ------------------------------------------------------------------------------------------------ */
+
+void slots_free(struct slot *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        OPENSSL_free(list[i].label);
+        OPENSSL_free(list[i].manufacturer);
+        OPENSSL_free(list[i].model);
+        OPENSSL_free(list[i].serial);
+        OPENSSL_free(list[i].description);
+        OPENSSL_free(list[i].slot_manufacturer);
+    }
+    OPENSSL_free(list);
+}
+
+/* Without the blanks that PKCS#11 2.40 section 3 pads with; libp11 strips them too, but not from all fields. */
+static char *strip(const char *text)
+{
+    char *copy = OPENSSL_strdup(text ? text : "");
+    for (size_t n = copy ? strlen(copy) : 0; n > 0 && copy[n - 1] == ' '; n--)
+        copy[n - 1] = '\0';
+    return copy;
+}
+
+static bool slot_copy(struct slot *to, PKCS11_SLOT *from)
+{
+    *to = (struct slot){
+        .id = PKCS11_get_slotid_from_slot(from),
+        .label = strip(from->token->label),
+        .manufacturer = strip(from->token->manufacturer),
+        .model = strip(from->token->model),
+        .serial = strip(from->token->serialnr),
+        .description = strip(from->description),
+        .slot_manufacturer = strip(from->manufacturer),
+        .login_required = from->token->loginRequired,
+        .pin_pad = from->token->secureLogin,
+    };
+    return to->label && to->manufacturer && to->model && to->serial && to->description && to->slot_manufacturer;
+}
+
+struct slot_list {
+    struct slot *list;
+    size_t count;
+};
+
+static hsm_status slots_step(struct module *m, struct module_live *live, void *arg, hsm_error *err)
+{
+    struct slot_list *out = arg;
+    if (PKCS11_update_slots(live->ctx, &live->slots, &live->slot_count) != 0) {
+        unsigned long ckr = libp11_ckr();
+        return error_set(err, ckr ? ckr_status(ckr) : HSM_E_MODULE, ckr,
+                         "PKCS#11 module '%s': listing its slots failed: %s", m->path, hsm_ckr_name(ckr));
+    }
+    bool good = (out->list = OPENSSL_zalloc((live->slot_count + 1) * sizeof(*out->list))) != NULL;
+    for (unsigned i = 0; good && i < live->slot_count; i++) {
+        PKCS11_TOKEN *token = live->slots[i].token;
+        if (token && token->initialized)
+            good = slot_copy(&out->list[out->count++], &live->slots[i]);
+    }
+    return good ? HSM_OK : error_set(err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory", m->path);
+}
+
+hsm_status module_slots(struct module *m, struct slot **list, size_t *count, hsm_error *err)
+{
+    struct slot_list found = {0};
+    hsm_status status = module_do(m, slots_step, &found, err);
+    if (status != HSM_OK) {
+        slots_free(found.list, found.count);
+        found = (struct slot_list){0};
+    }
+    *list = found.list;
+    *count = found.count;
+    return status;
+}
+
+/* ---- Does the module fit a URI? ---------------------------------------------------------------------------- */
+
+static bool same_file(const char *a, const char *b)
+{
+    char *real_a = realpath(a, NULL), *real_b = realpath(b, NULL);
+    bool same = strcmp(a, b) == 0 || (real_a && real_b && strcmp(real_a, real_b) == 0);
+    free(real_a);
+    free(real_b);
+    return same;
+}
+
+/* RFC 7512 section 2.3: module-name is the file's name without what the system adds to libraries' names. */
+static bool module_is_named(const char *path, const char *name)
+{
+    const char *slash = strrchr(path, '/');
+    const char *base = slash ? slash + 1 : path;
+    size_t len = strlen(name);
+    if (strncmp(base, "lib", 3) == 0 && strncmp(name, "lib", 3) != 0)
+        base += 3;
+    return strncmp(base, name, len) == 0 && (base[len] == '\0' || strcmp(base + len, ".so") == 0);
+}
+
+/* An attribute of the URI against what the module says of itself. */
+static bool fits(const char *wanted, const unsigned char *padded, size_t len)
+{
+    while (len > 0 && padded[len - 1] == ' ')
+        len--;
+    return !wanted || (strlen(wanted) == len && memcmp(wanted, padded, len) == 0);
+}
+
+static bool version_fits(const char *wanted, CK_VERSION v)
+{
+    if (!wanted)
+        return true;
+    char *end = NULL;
+    unsigned long major = strtoul(wanted, &end, 10);
+    unsigned long minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0; /* RFC 7512 section 2.3: no minor means 0 */
+    return major == v.major && minor == v.minor;
+}
+
+hsm_status module_match(struct module *m, const hsm_uri *uri, hsm_error *err)
+{
+    if ((uri->module_path && !same_file(uri->module_path, m->path)) ||
+        (uri->module_name && !module_is_named(m->path, uri->module_name)))
+        return error_set(err, HSM_E_SETTINGS, 0, "the URI wants the module '%s', but the settings name '%s'",
+                         uri->module_path ? uri->module_path : uri->module_name, m->path);
+    if (!uri->library_manufacturer && !uri->library_description && !uri->library_version)
+        return HSM_OK;
+    CK_INFO info;
+    CK_RV rv = CK(m->functions, err, m->path, C_GetInfo, &info);
+    if (rv != CKR_OK)
+        return err ? err->status : ckr_status(rv);
+    if (fits(uri->library_manufacturer, info.manufacturerID, sizeof(info.manufacturerID)) &&
+        fits(uri->library_description, info.libraryDescription, sizeof(info.libraryDescription)) &&
+        version_fits(uri->library_version, info.libraryVersion))
+        return HSM_OK;
+    return error_set(err, HSM_E_NO_TOKEN, 0, "PKCS#11 module '%s' (%.32s, %u.%u) is not the library that the URI wants",
+                     m->path, (const char *)info.libraryDescription, info.libraryVersion.major,
+                     info.libraryVersion.minor);
+}
+
+/* ---- Refused PINs ------------------------------------------------------------------------------------------ */
+
+bool module_pin_was_refused(struct module *m, const struct slot *slot, const struct pin *pin)
+{
+    registry_lock();
+    bool refused = m->refused_count == REFUSED_MAX;
+    for (unsigned i = 0; i < m->refused_count && !refused; i++) {
+        const struct refused *r = &m->refused[i];
+        refused = strcmp(r->serial, slot->serial) == 0 && strcmp(r->label, slot->label) == 0 && pin_equal(r->pin, pin);
+    }
+    registry_unlock();
+    return refused;
+}
+
+void module_pin_refuse(struct module *m, const struct slot *slot, const struct pin *pin)
+{
+    struct refused r = {OPENSSL_strdup(slot->serial), OPENSSL_strdup(slot->label), pin_new(pin->text, pin->len)};
+    registry_lock();
+    bool room = m->refused_count < REFUSED_MAX && r.serial && r.label && r.pin;
+    if (room)
+        m->refused[m->refused_count++] = r;
+    else
+        m->refused_count = REFUSED_MAX;
+    registry_unlock();
+    if (!room) {
+        OPENSSL_free(r.serial);
+        OPENSSL_free(r.label);
+        pin_free(r.pin);
+    }
+}
+
+/* ---- The end ----------------------------------------------------------------------------------------------- */
+
+/* libp11 clears the error queue of whoever calls it: not the caller's. */
+static void *unload_main(void *arg)
+{
+    struct module_live *live = arg;
+    if (!gate_enter())
+        return NULL;
+    PKCS11_release_all_slots(live->ctx, live->slots, live->slot_count);
+    PKCS11_CTX_unload(live->ctx); /* C_Finalize and dlclose */
+    PKCS11_CTX_free(live->ctx);
+    (void)dlclose(live->library);
+    gate_leave();
+    return NULL;
+}
+
+static void live_unload(struct module_live *live)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, unload_main, live) != 0)
+        return; /* no thread to be had: the module stays as it is, which harms nobody */
+    pthread_join(thread, NULL);
+    pthread_mutex_destroy(&live->lock);
+    OPENSSL_free(live);
+}
+
+void module_release(struct module *m, bool finalize)
+{
+    registry_lock();
+    bool last = --m->refs == 0;
+    struct module_live *live = m->live;
+    /* A module that others have initialised is theirs to finalise. */
+    bool unload = last && finalize && live && live->generation == process_generation() && live->loaded &&
+                  live->owner && !gate_is_shut();
+    bool forget = last && !live && m->refused_count == 0;
+    if (unload) {
+        m->live = live->parent;
+        m->functions = NULL;
+    }
+    if (forget) {
+        struct module **p = &modules;
+        while (*p != m)
+            p = &(*p)->next;
+        *p = m->next;
+    }
+    registry_unlock();
+    if (unload)
+        live_unload(live);
+    else if (forget)
+        module_forget(m);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PKCS#11 modules. One `struct module` per library and process, shared by all hsm objects that name it, since
+ * C_Initialize, C_Finalize and the login state are the process's and not ours to do twice.
+ *
+ * Everything here that takes `err` talks to the module, and so runs on threads of this room only.
+ */
+#ifndef HSM_MODULE_H
+#define HSM_MODULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <p11-kit/pkcs11.h>
+
+#include "pin.h"
+#include "process.h"
+#include "sealane/hsm.h"
+
+struct module;
+
+struct module *module_get(const char *path, const char *init_args); /* NULL if out of memory */
+/* Drops a reference. The last one finalises and unloads, if `finalize`, unless the process is ending. */
+void module_release(struct module *m, bool finalize);
+const char *module_path(const struct module *m);
+
+/* Loads and initialises the module if this process has not done so yet. */
+hsm_status module_load(struct module *m, hsm_error *err);
+/* Initialises it again after somebody else in this process has finalised it. */
+hsm_status module_restart(struct module *m, hsm_error *err);
+/* The functions; NULL before module_load has succeeded. */
+CK_FUNCTION_LIST *module_functions(const struct module *m);
+
+/* A slot with an initialised token in it, as plain strings without padding. */
+struct slot {
+    CK_SLOT_ID id;
+    char *label, *manufacturer, *model, *serial;
+    char *description, *slot_manufacturer;
+    bool login_required, pin_pad;
+};
+
+/* The slots with an initialised token. `*list` is for slots_free. */
+hsm_status module_slots(struct module *m, struct slot **list, size_t *count, hsm_error *err);
+void slots_free(struct slot *list, size_t count);
+
+/* Does the module itself fit the URI's module-path, module-name and library-* attributes? */
+hsm_status module_match(struct module *m, const hsm_uri *uri, hsm_error *err);
+
+/*
+ * PINs that a token of this module has refused, remembered for the life of the process by `serial` and `label`, so
+ * that no second hsm object tries them again. At some number of them any PIN counts as refused.
+ */
+bool module_pin_was_refused(struct module *m, const struct slot *slot, const struct pin *pin);
+void module_pin_refuse(struct module *m, const struct slot *slot, const struct pin *pin);
+
+/*
+ * One call of Cryptoki: through the gate, and raised with its name and place if it fails. Evaluates to the CK_RV;
+ * CKR_FUNCTION_CANCELED when the process is ending.
+ *   CK(functions, err, where, C_Sign, session, in, in_len, out, &out_len)
+ */
+#define CK(functions, err, where, call, ...)                                                                   \
+    (gate_enter() ? ck_done((functions)->call(__VA_ARGS__), (err), #call, (where)) : ck_refused((err), (where)))
+CK_RV ck_done(CK_RV rv, hsm_error *err, const char *call, const char *where);
+CK_RV ck_refused(hsm_error *err, const char *where);
+
+#endif

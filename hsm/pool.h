@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A bounded queue of tasks and the worker threads that run them.
+ *
+ * Worker threads are started while work waits and all of them are busy, up to a limit. They have all signals
+ * blocked, since the daemon's handlers are not for them. A pool belongs to one process: a child of fork makes
+ * its own.
+ */
+#ifndef HSM_POOL_H
+#define HSM_POOL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sealane/hsm.h"
+
+struct pool;
+struct task;
+struct token;
+
+/* A thread of a pool and the session that it alone uses. */
+struct worker {
+    struct pool *pool;
+    struct token *token; /* whose session it is */
+    pthread_t thread;
+    struct worker *next;
+    unsigned long session; /* CK_SESSION_HANDLE */
+    bool has_session;
+    uint64_t epoch; /* of the token when the session was opened */
+    bool retire;    /* set by a task that could not run: end this thread, another one shall run it */
+};
+
+struct task_ops {
+    void (*run)(struct task *task, struct worker *worker); /* on a worker; leaves its result in task->err */
+    void (*destroy)(struct task *task);                    /* by whoever drops the last reference */
+};
+
+/*
+ * Embedded at the start of what is to be done. Two references: the caller's, until task_wait or task_abandon, and
+ * the pool's, until it has run. So the caller may go while the token still works.
+ */
+struct task {
+    const struct task_ops *ops;
+    hsm_error err; /* status HSM_OK unless run says otherwise */
+    /* private to pool.c */
+    struct pool *pool;
+    struct task *next, *prev;
+    bool queued; /* under the pool's lock */
+    atomic_uint refs;
+    pthread_mutex_t lock; /* of what follows, and held while `done` runs */
+    pthread_cond_t changed;
+    bool ready, abandoned;
+    hsm_job_done done;
+    void *done_arg;
+};
+
+void task_init(struct task *task, const struct task_ops *ops);
+/* For a task that was never submitted, or whose submission failed. */
+void task_discard(struct task *task);
+
+/* Queues the task. On failure (HSM_E_BUSY, _SHUTDOWN, _MEMORY) it is still the caller's. */
+hsm_status task_submit(struct pool *pool, struct task *task, hsm_job_done done, void *arg, hsm_error *err);
+bool task_is_ready(struct task *task);
+/*
+ * Waits for the result. True: it is there, and the caller still holds the task (task_release). False: too late, or
+ * the task belongs to the parent of this process; it has been abandoned, err says so.
+ */
+bool task_wait(struct task *task, unsigned timeout_ms, hsm_error *err);
+void task_release(struct task *task);
+/* The caller goes. A task that still waits is taken out of the queue; `done` will not be called any more. */
+void task_abandon(struct task *task);
+
+/* `name` (at most 15 characters) is what the threads are called; `end` runs as the last thing on each, may be NULL. */
+struct pool *pool_new(const char *name, const char *where, unsigned limit, unsigned queue_max,
+                      void (*end)(struct worker *));
+/* Lowers the number of threads that may be started from now on; never below 1. */
+void pool_limit(struct pool *pool, unsigned limit);
+unsigned pool_queued(struct pool *pool);
+/*
+ * Ends the pool: what waits fails with HSM_E_SHUTDOWN, what runs may finish. True if all threads ended within
+ * `bound_ms`; false leaves the rest running, and then the pool must stay allocated.
+ */
+bool pool_stop(struct pool *pool, unsigned bound_ms);
+/* After a pool_stop that returned true, or for a pool of the parent process (which is only forgotten). */
+void pool_free(struct pool *pool);
+/* Stops all pools of this process. */
+bool pools_stop_all(unsigned bound_ms);
+
+#endif
