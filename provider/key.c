@@ -23,22 +23,69 @@ key *key_new_empty(const provider *prov, hsm_key_type type)
     return k;
 }
 
-bool key_set_public(key *k, int selection, const OSSL_PARAM params[])
+static int parts_in(const OSSL_PARAM params[])
 {
-    EVP_PKEY_CTX *ctx =
-        EVP_PKEY_CTX_new_from_name(k->prov->libctx, key_type_name(k->type), "provider=default");
-    bool ok = ctx != NULL && EVP_PKEY_fromdata_init(ctx) > 0 &&
-              EVP_PKEY_fromdata(ctx, &k->public, selection, (OSSL_PARAM *)params) > 0;
+    static const struct {
+        const char *name;
+        int part;
+    } parts[] = {
+        {OSSL_PKEY_PARAM_GROUP_NAME, OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS},
+        {OSSL_PKEY_PARAM_EC_P, OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS},
+        {OSSL_PKEY_PARAM_RSA_N, OSSL_KEYMGMT_SELECT_PUBLIC_KEY},
+        {OSSL_PKEY_PARAM_PUB_KEY, OSSL_KEYMGMT_SELECT_PUBLIC_KEY},
+        {OSSL_PKEY_PARAM_RSA_D, OSSL_KEYMGMT_SELECT_PRIVATE_KEY},
+        {OSSL_PKEY_PARAM_PRIV_KEY, OSSL_KEYMGMT_SELECT_PRIVATE_KEY},
+    };
+    int found = OSSL_KEYMGMT_SELECT_OTHER_PARAMETERS;
 
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        if (OSSL_PARAM_locate_const(params, parts[i].name) != NULL)
+            found |= parts[i].part;
+    return found;
+}
+
+bool key_import(key *k, int selection, const OSSL_PARAM params[])
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(k->prov->libctx, key_type_name(k->type), NULL);
+    bool ok = k->pkey == NULL && ctx != NULL && EVP_PKEY_fromdata_init(ctx) > 0 &&
+              EVP_PKEY_fromdata(ctx, &k->pkey, selection, (OSSL_PARAM *)params) > 0;
+
+    if (ok)
+        k->has = parts_in(params) & selection;
     EVP_PKEY_CTX_free(ctx);
     return ok;
+}
+
+/* The parameters of a private key live in OpenSSL's secure heap if there is one, else they are wiped here. */
+static void params_wipe(OSSL_PARAM *params)
+{
+    for (OSSL_PARAM *p = params; p != NULL && p->key != NULL; p++)
+        OPENSSL_cleanse(p->data, p->data_size);
+    OSSL_PARAM_free(params);
+}
+
+key *key_copy(const key *from, int selection)
+{
+    key *k = key_new_empty(from->prov, from->type);
+    OSSL_PARAM *params = NULL;
+
+    if (k == NULL || from->pkey == NULL)
+        return k;
+    /* A key's parts cannot be taken without its group. */
+    selection = (selection & OSSL_KEYMGMT_SELECT_ALL) | OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS;
+    if (EVP_PKEY_todata(from->pkey, selection, &params) != 1 || !key_import(k, selection, params)) {
+        key_free(k);
+        k = NULL;
+    }
+    params_wipe(params);
+    return k;
 }
 
 static key *key_new(const provider *prov, hsm_key_type type, const OSSL_PARAM params[])
 {
     key *k = key_new_empty(prov, type);
 
-    if (k != NULL && !key_set_public(k, EVP_PKEY_PUBLIC_KEY, params)) {
+    if (k != NULL && !key_import(k, EVP_PKEY_PUBLIC_KEY, params)) {
         key_free(k);
         return NULL;
     }
@@ -92,6 +139,8 @@ key *key_from_token(const provider *prov, hsm_key *token)
         return NULL;
     }
     k->token = hsm_key_ref(token);
+    if (hsm_key_is_private(token))
+        k->has |= OSSL_KEYMGMT_SELECT_PRIVATE_KEY;
     return k;
 }
 
@@ -106,7 +155,7 @@ void key_free(key *k)
     if (k == NULL || __atomic_sub_fetch(&k->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     hsm_key_free(k->token);
-    EVP_PKEY_free(k->public);
+    EVP_PKEY_free(k->pkey);
     OPENSSL_free(k);
 }
 
@@ -147,10 +196,10 @@ static OSSL_PARAM *export_ec(const key *k)
     size_t point_len;
     OSSL_PARAM *params = NULL;
 
-    if (EVP_PKEY_get_utf8_string_param(k->public, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof(group), NULL) !=
+    if (EVP_PKEY_get_utf8_string_param(k->pkey, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof(group), NULL) !=
             1 ||
-        EVP_PKEY_get_octet_string_param(k->public, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point),
-                                        &point_len) != 1)
+        EVP_PKEY_get_octet_string_param(k->pkey, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point), &point_len) !=
+            1)
         return NULL;
     OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
     if (bld != NULL && OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_GROUP_NAME, group, 0) &&
@@ -160,21 +209,23 @@ static OSSL_PARAM *export_ec(const key *k)
     return params;
 }
 
-static OSSL_PARAM *export_rsa(const key *k)
-{
-    OSSL_PARAM *params = NULL;
-
-    return EVP_PKEY_todata(k->public, EVP_PKEY_PUBLIC_KEY, &params) == 1 ? params : NULL;
-}
-
 int key_export(const key *k, int selection, OSSL_CALLBACK *callback, void *arg)
 {
-    if ((selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) != 0 || k->prov->set.forbid_export) {
-        RAISE(REASON_KEY_NOT_EXPORTABLE, "%s", k->token != NULL ? hsm_key_uri(k->token) : "public key");
+    bool by_name = k->type == HSM_KEY_EC && (selection & OSSL_KEYMGMT_SELECT_PUBLIC_KEY) != 0;
+    OSSL_PARAM *params = NULL;
+
+    if (k->pkey == NULL)
+        return 0;
+    if (k->token != NULL &&
+        ((selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) != 0 || k->prov->set.forbid_export)) {
+        RAISE(REASON_KEY_NOT_EXPORTABLE, "%s", hsm_key_uri(k->token));
         return 0;
     }
-    OSSL_PARAM *params = k->type == HSM_KEY_RSA ? export_rsa(k) : export_ec(k);
+    if (k->token != NULL && by_name)
+        params = export_ec(k);
+    else if (EVP_PKEY_todata(k->pkey, selection & OSSL_KEYMGMT_SELECT_ALL, &params) != 1)
+        return 0;
     int ok = params != NULL && callback(params, arg);
-    OSSL_PARAM_free(params);
+    params_wipe(params);
     return ok;
 }

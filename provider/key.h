@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A key as this provider holds it: the private one in a token, or only a public part that libcrypto imported
- * to compare with. Immutable once it has its public part, reference-counted, usable by any number of threads.
+ * A key as this provider holds it. Two kinds:
+ *
+ *   a key of a token       `token` is set; reference-counted and immutable, for any number of threads
+ *   a key of libcrypto's   `token` is NULL: what libcrypto imports to compare with a certificate, and, where
+ * openssl.cnf names us before the default provider, any software key of the process, because a fetch of "RSA"
+ * or "EC" then finds us first. It is held by the default provider of our private context, in whose hands it
+ * is as safe as it would have been without us.
  */
 #ifndef PROVIDER_KEY_H
 #define PROVIDER_KEY_H
@@ -14,18 +19,20 @@ typedef struct key {
     hsm_key_type type;
     hsm_key *token; /* NULL: public part only */
     /*
-     * The public part, as a key of the default provider in our private context: every question about it
-     * (sizes, groups, comparing, verifying) is libcrypto's to answer.
+     * A token's key: the public part. Every question about it (sizes, groups, comparing, verifying) is
+     * libcrypto's to answer. A key of libcrypto's: all of it.
      */
-    EVP_PKEY *public;
+    EVP_PKEY *pkey;
+    int has; /* OSSL_KEYMGMT_SELECT_ bits of what is there */
 } key;
 
 /* Takes a reference of `token`. NULL with an error raised if its public part is not a key to libcrypto. */
 key *key_from_token(const provider *prov, hsm_key *token);
-/* A key without anything, to be filled once by key_set_public from parameters named as keymgmt import names
- * them. */
+/* A key without anything, to be filled by key_import from parameters named as keymgmt import names them. */
 key *key_new_empty(const provider *prov, hsm_key_type type);
-bool key_set_public(key *k, int selection, const OSSL_PARAM params[]);
+bool key_import(key *k, int selection, const OSSL_PARAM params[]);
+/* Those parts of a key of libcrypto's, in a new one. */
+key *key_copy(const key *from, int selection);
 key *key_ref(key *k);
 void key_free(key *k);
 /* "RSA" or "EC". */
@@ -38,7 +45,7 @@ const char *key_type_name(hsm_key_type type);
 int key_deliver(key *k, OSSL_CALLBACK *callback, void *arg);
 /* keymgmt_load's side of it. */
 key *key_accept(const void *reference, size_t size);
-/* keymgmt_export for a key of this provider: public parts only. */
+/* keymgmt_export: of a token's key the public part only. */
 int key_export(const key *k, int selection, OSSL_CALLBACK *callback, void *arg);
 
 #endif

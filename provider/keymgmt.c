@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Key management (provider-keymgmt(7)) for RSA and EC keys of tokens: loading by reference, what a key has,
- * comparing with an imported public key, exporting the public part. Software keys have no business here;
- * private parts are neither imported nor exported.
+ * Key management (provider-keymgmt(7)) for RSA and EC keys: of tokens, and of libcrypto's as far as they come
+ * our way (key.h). A token's private part is never exported; a software key is passed on as it came, so
+ * that libcrypto moves it to the default provider for whatever is to be done with it.
  */
 #include <openssl/crypto.h>
 #include <openssl/params.h>
@@ -28,21 +28,22 @@ static void *keymgmt_load(const void *reference, size_t size)
     return key_accept(reference, size);
 }
 
-/* Keys never change once they are loaded, so a copy is one more reference. */
 static void *keymgmt_dup(const void *vkey, int selection)
 {
-    (void)selection;
-    return key_ref((key *)vkey);
+    const key *k = vkey;
+
+    return k->token != NULL ? key_ref((key *)vkey) : key_copy(k, selection);
 }
 
 static int keymgmt_has(const void *vkey, int selection)
 {
     const key *k = vkey;
+    const int parts = OSSL_KEYMGMT_SELECT_KEYPAIR | OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS;
 
-    if ((selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) != 0 &&
-        (k->token == NULL || !hsm_key_is_private(k->token)))
-        return 0;
-    return (selection & OSSL_KEYMGMT_SELECT_ALL) == 0 || k->public != NULL;
+    /* RSA keys have no domain parameters, so none are missing. */
+    if (k->type == HSM_KEY_RSA)
+        selection &= ~OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS;
+    return (selection & parts & ~k->has) == 0;
 }
 
 /*
@@ -53,37 +54,33 @@ static int keymgmt_match(const void *vkey1, const void *vkey2, int selection)
 {
     const key *a = vkey1, *b = vkey2;
 
-    if (a->public == NULL || b->public == NULL)
+    if (a->pkey == NULL || b->pkey == NULL)
         return 0;
     if ((selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0)
-        return EVP_PKEY_eq(a->public, b->public) == 1;
-    return EVP_PKEY_parameters_eq(a->public, b->public) == 1;
+        return EVP_PKEY_eq(a->pkey, b->pkey) == 1;
+    return EVP_PKEY_parameters_eq(a->pkey, b->pkey) == 1;
 }
 
 static int keymgmt_import(void *vkey, int selection, const OSSL_PARAM params[])
 {
-    key *k = vkey;
-
-    if ((selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) != 0 || k->public != NULL)
-        return 0;
-    return key_set_public(k, selection, params);
+    return key_import(vkey, selection & OSSL_KEYMGMT_SELECT_ALL, params);
 }
 
 static int keymgmt_export(void *vkey, int selection, OSSL_CALLBACK *callback, void *arg)
 {
-    const key *k = vkey;
-
-    return k->public != NULL && key_export(k, selection, callback, arg);
+    return key_export(vkey, selection, callback, arg);
 }
 
+/* What libcrypto may offer to import: all that its own key management exports. */
 static const OSSL_PARAM *keymgmt_types_rsa(int selection)
 {
     static const OSSL_PARAM types[] = {
         OSSL_PARAM_BN(OSSL_PKEY_PARAM_RSA_N, NULL, 0),
         OSSL_PARAM_BN(OSSL_PKEY_PARAM_RSA_E, NULL, 0),
+        OSSL_PARAM_BN(OSSL_PKEY_PARAM_RSA_D, NULL, 0),
         OSSL_PARAM_END,
     };
-    return (selection & OSSL_KEYMGMT_SELECT_PUBLIC_KEY) != 0 ? types : NULL;
+    return (selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0 ? types : NULL;
 }
 
 static const OSSL_PARAM *keymgmt_types_ec(int selection)
@@ -91,17 +88,17 @@ static const OSSL_PARAM *keymgmt_types_ec(int selection)
     static const OSSL_PARAM types[] = {
         OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, NULL, 0),
         OSSL_PARAM_octet_string(OSSL_PKEY_PARAM_PUB_KEY, NULL, 0),
+        OSSL_PARAM_BN(OSSL_PKEY_PARAM_PRIV_KEY, NULL, 0),
         OSSL_PARAM_END,
     };
-    return (selection & (OSSL_KEYMGMT_SELECT_PUBLIC_KEY | OSSL_KEYMGMT_SELECT_ALL_PARAMETERS)) != 0 ? types
-                                                                                                    : NULL;
+    return (selection & OSSL_KEYMGMT_SELECT_ALL) != 0 ? types : NULL;
 }
 
 static int keymgmt_get_params(void *vkey, OSSL_PARAM params[])
 {
     const key *k = vkey;
 
-    return k->public != NULL && EVP_PKEY_get_params(k->public, params);
+    return k->pkey != NULL && EVP_PKEY_get_params(k->pkey, params);
 }
 
 static const OSSL_PARAM *keymgmt_gettable_params(void *vprov)
@@ -122,14 +119,140 @@ static const OSSL_PARAM *keymgmt_gettable_params(void *vprov)
     return gettable;
 }
 
+/* A software key may be changed (EVP_PKEY_set1_encoded_public_key gives a TLS peer's point), a token's never.
+ */
+static int keymgmt_set_params(void *vkey, const OSSL_PARAM params[])
+{
+    key *k = vkey;
+
+    if (k->token != NULL || k->pkey == NULL || EVP_PKEY_set_params(k->pkey, (OSSL_PARAM *)params) != 1)
+        return 0;
+    if (OSSL_PARAM_locate_const(params, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY) != NULL)
+        k->has |= OSSL_KEYMGMT_SELECT_PUBLIC_KEY;
+    return 1;
+}
+
+static const OSSL_PARAM *keymgmt_settable_params(void *vprov)
+{
+    static const OSSL_PARAM settable[] = {
+        OSSL_PARAM_octet_string(OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY, NULL, 0),
+        OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, NULL, 0),
+        OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_EC_ENCODING, NULL, 0),
+        OSSL_PARAM_END,
+    };
+    (void)vprov;
+    return settable;
+}
+
+/* ---- generating: software keys only, by the default provider ---- */
+
+typedef struct generation {
+    const provider *prov;
+    hsm_key_type type;
+    int selection;
+    EVP_PKEY_CTX *ctx;
+} generation;
+
+static bool generation_start(generation *g)
+{
+    return g->ctx != NULL &&
+           ((g->selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0 ? EVP_PKEY_keygen_init(g->ctx)
+                                                              : EVP_PKEY_paramgen_init(g->ctx)) > 0;
+}
+
+static void keymgmt_gen_cleanup(void *vgeneration)
+{
+    generation *g = vgeneration;
+
+    EVP_PKEY_CTX_free(g->ctx);
+    OPENSSL_free(g);
+}
+
+static int keymgmt_gen_set_params(void *vgeneration, const OSSL_PARAM params[])
+{
+    generation *g = vgeneration;
+
+    return params == NULL || EVP_PKEY_CTX_set_params(g->ctx, params) == 1;
+}
+
+static void *generation_new(const provider *prov, hsm_key_type type, int selection, const OSSL_PARAM params[])
+{
+    generation *g = OPENSSL_zalloc(sizeof(*g));
+
+    if (g == NULL)
+        return NULL;
+    g->prov = prov;
+    g->type = type;
+    g->selection = selection;
+    g->ctx = EVP_PKEY_CTX_new_from_name(prov->libctx, key_type_name(type), NULL);
+    if (!generation_start(g) || !keymgmt_gen_set_params(g, params)) {
+        keymgmt_gen_cleanup(g);
+        return NULL;
+    }
+    return g;
+}
+
+static void *keymgmt_gen_init_rsa(void *vprov, int selection, const OSSL_PARAM params[])
+{
+    return generation_new(vprov, HSM_KEY_RSA, selection, params);
+}
+
+static void *keymgmt_gen_init_ec(void *vprov, int selection, const OSSL_PARAM params[])
+{
+    return generation_new(vprov, HSM_KEY_EC, selection, params);
+}
+
+static int keymgmt_gen_set_template(void *vgeneration, void *vtemplate)
+{
+    generation *g = vgeneration;
+    const key *template = vtemplate;
+
+    if (template->pkey == NULL)
+        return 0;
+    EVP_PKEY_CTX_free(g->ctx);
+    g->ctx = EVP_PKEY_CTX_new_from_pkey(g->prov->libctx, template->pkey, NULL);
+    return generation_start(g);
+}
+
+static const OSSL_PARAM *keymgmt_gen_settable_params(void *vgeneration, void *vprov)
+{
+    const generation *g = vgeneration;
+
+    (void)vprov;
+    return EVP_PKEY_CTX_settable_params(g->ctx);
+}
+
+static void *keymgmt_gen(void *vgeneration, OSSL_CALLBACK *progress, void *arg)
+{
+    generation *g = vgeneration;
+    key *k = key_new_empty(g->prov, g->type);
+
+    (void)progress;
+    (void)arg;
+    if (k != NULL && EVP_PKEY_generate(g->ctx, &k->pkey) != 1) {
+        key_free(k);
+        return NULL;
+    }
+    if (k != NULL)
+        k->has = g->selection;
+    return k;
+}
+
+/* For what we do not offer, the names under which the default provider does. */
 static const char *keymgmt_query_operation_name_rsa(int operation)
 {
-    return operation == OSSL_OP_SIGNATURE ? "SEALANE-RSA" : NULL;
+    return operation == OSSL_OP_SIGNATURE ? "SEALANE-RSA" : "RSA";
 }
 
 static const char *keymgmt_query_operation_name_ec(int operation)
 {
-    return operation == OSSL_OP_SIGNATURE ? "SEALANE-ECDSA" : NULL;
+    switch (operation) {
+    case OSSL_OP_SIGNATURE:
+        return "SEALANE-ECDSA";
+    case OSSL_OP_KEYEXCH:
+        return "ECDH";
+    }
+    return "EC";
 }
 
 #define KEYMGMT_TABLE(type)                                                                                  \
@@ -146,6 +269,14 @@ static const char *keymgmt_query_operation_name_ec(int operation)
         ROW(OSSL_FUNC_KEYMGMT_EXPORT_TYPES, keymgmt_types_##type),                                           \
         ROW(OSSL_FUNC_KEYMGMT_GET_PARAMS, keymgmt_get_params),                                               \
         ROW(OSSL_FUNC_KEYMGMT_GETTABLE_PARAMS, keymgmt_gettable_params),                                     \
+        ROW(OSSL_FUNC_KEYMGMT_SET_PARAMS, keymgmt_set_params),                                               \
+        ROW(OSSL_FUNC_KEYMGMT_SETTABLE_PARAMS, keymgmt_settable_params),                                     \
+        ROW(OSSL_FUNC_KEYMGMT_GEN_INIT, keymgmt_gen_init_##type),                                            \
+        ROW(OSSL_FUNC_KEYMGMT_GEN_SET_TEMPLATE, keymgmt_gen_set_template),                                   \
+        ROW(OSSL_FUNC_KEYMGMT_GEN_SET_PARAMS, keymgmt_gen_set_params),                                       \
+        ROW(OSSL_FUNC_KEYMGMT_GEN_SETTABLE_PARAMS, keymgmt_gen_settable_params),                             \
+        ROW(OSSL_FUNC_KEYMGMT_GEN, keymgmt_gen),                                                             \
+        ROW(OSSL_FUNC_KEYMGMT_GEN_CLEANUP, keymgmt_gen_cleanup),                                             \
         ROW(OSSL_FUNC_KEYMGMT_QUERY_OPERATION_NAME, keymgmt_query_operation_name_##type),                    \
         {0, NULL},                                                                                           \
     }

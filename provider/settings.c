@@ -5,7 +5,8 @@
  * refused: a setting that is silently ignored is a policy that is silently weaker.
  */
 #include <errno.h>
-#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/crypto.h>
@@ -44,6 +45,23 @@ static const char *const key_names[KEYS] = {
     [TIMEOUT_MS] = "sealane-timeout-ms",
 };
 
+/*
+ * Raises the error and says it on stderr too: libcrypto drops the errors of providers that openssl.cnf names,
+ * and goes on without them, so a daemon would only report later that it cannot read its key.
+ */
+__attribute__((format(printf, 1, 2))) static bool refuse(const char *format, ...)
+{
+    char text[256];
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(text, sizeof(text), format, ap);
+    va_end(ap);
+    RAISE(REASON_SETTINGS, "%s", text);
+    fprintf(stderr, "sealane: provider not loaded: %s\n", text);
+    return false;
+}
+
 /* A word of a list of words separated by blanks or commas. */
 static bool word_next(const char **list, const char **word, size_t *len)
 {
@@ -66,8 +84,7 @@ static bool number_read(unsigned *out, const char *name, const char *text, unsig
     errno = 0;
     unsigned long n = strtoul(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || n < least || n > most) {
-        RAISE(REASON_SETTINGS, "%s = %s: a number from %u to %u is expected", name, text, least, most);
-        return false;
+        return refuse("%s = %s: a number from %u to %u is expected", name, text, least, most);
     }
     *out = (unsigned)n;
     return true;
@@ -78,8 +95,7 @@ static bool choice_is_known(const char *name, const char *value, const char *con
     for (size_t i = 0; choices[i] != NULL; i++)
         if (strcmp(value, choices[i]) == 0)
             return true;
-    RAISE(REASON_SETTINGS, "%s = %s: not a value of this setting", name, value);
-    return false;
+    return refuse("%s = %s: not a value of this setting", name, value);
 }
 
 /*
@@ -100,8 +116,7 @@ static bool quirks_read(settings *set, const char *list)
         for (size_t i = 0; !known && granted[i] != NULL; i++)
             known = word_is(word, len, granted[i]);
         if (!known) {
-            RAISE(REASON_SETTINGS, "%s: unknown quirk \"%.*s\"", key_names[QUIRKS], (int)len, word);
-            return false;
+            return refuse("%s: unknown quirk \"%.*s\"", key_names[QUIRKS], (int)len, word);
         }
     }
     return true;
@@ -127,9 +142,7 @@ static bool blocked_read(settings *set, const char *list)
         while (i < sizeof(operations) / sizeof(operations[0]) && !word_is(word, len, operations[i].name))
             i++;
         if (i == sizeof(operations) / sizeof(operations[0])) {
-            RAISE(REASON_SETTINGS, "%s: unknown operation \"%.*s\"", key_names[BLOCK_OPERATIONS], (int)len,
-                  word);
-            return false;
+            return refuse("%s: unknown operation \"%.*s\"", key_names[BLOCK_OPERATIONS], (int)len, word);
         }
         set->blocked |= 1U << operations[i].operation;
     }
@@ -147,8 +160,7 @@ static bool flag_read(bool *out, enum key key, const char *value)
             return true;
         }
     }
-    RAISE(REASON_SETTINGS, "%s = %s: true or false is expected", key_names[key], value);
-    return false;
+    return refuse("%s = %s: true or false is expected", key_names[key], value);
 }
 
 static bool setting_read(settings *set, enum key key, const char *value)
@@ -208,8 +220,7 @@ bool settings_read(settings *set, const OSSL_CORE_HANDLE *core, OSSL_FUNC_core_g
         params[i] = OSSL_PARAM_construct_utf8_ptr(key_names[i], &values[i], 0);
     params[KEYS] = OSSL_PARAM_construct_end();
     if (!get_params(core, params)) {
-        RAISE(REASON_SETTINGS, "the section of openssl.cnf cannot be read");
-        return false;
+        return refuse("the section of openssl.cnf cannot be read");
     }
 
     /* The environment wins, so that one openssl.cnf serves where modules live in different places. */

@@ -7,6 +7,7 @@
 #include <openssl/crypto.h>
 #include <openssl/objects.h>
 #include <openssl/params.h>
+#include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include "signature.h"
 
@@ -272,9 +273,9 @@ static bool signer_init(signer *ctx, void *vkey, bool private, const OSSL_PARAM 
         key_free(ctx->key);
         ctx->key = key_ref(vkey);
     }
-    if (ctx->key == NULL || ctx->key->public == NULL ||
-        (private && (ctx->key->token == NULL || !hsm_key_is_private(ctx->key->token)))) {
-        RAISE(REASON_STATE, private ? "signing needs a private key of a token" : "a key is needed");
+    if (ctx->key == NULL || ctx->key->pkey == NULL ||
+        (private && (ctx->key->has & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) == 0)) {
+        RAISE(REASON_STATE, private ? "signing needs a private key" : "a key is needed");
         return false;
     }
     ctx->digest = ctx->mgf = NULL;
@@ -302,24 +303,55 @@ static bool tbs_fits(const signer *ctx, size_t tbs_len)
     return false;
 }
 
+/* The context in which libcrypto does what the token need not: verifying, and signing with software keys. */
+static EVP_PKEY_CTX *libcrypto_context(const signer *ctx, int (*init)(EVP_PKEY_CTX *, const OSSL_PARAM *))
+{
+    EVP_PKEY_CTX *pctx = EVP_PKEY_CTX_new_from_pkey(ctx->prov->libctx, ctx->key->pkey, NULL);
+    OSSL_PARAM params[SCHEME_PARAMS_MAX];
+
+    ctx->scheme->libcrypto_params(ctx, params);
+    if (pctx != NULL && init(pctx, params) > 0)
+        return pctx;
+    EVP_PKEY_CTX_free(pctx);
+    return NULL;
+}
+
+static bool libcrypto_sign(const signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig,
+                           size_t *sig_len, size_t sig_size)
+{
+    EVP_PKEY_CTX *pctx = libcrypto_context(ctx, EVP_PKEY_sign_init_ex);
+    bool ok;
+
+    *sig_len = sig_size;
+    ok = pctx != NULL && EVP_PKEY_sign(pctx, sig, sig_len, tbs, tbs_len) == 1;
+    EVP_PKEY_CTX_free(pctx);
+    return ok;
+}
+
 static int signature_sign(void *vctx, unsigned char *sig, size_t *sig_len, size_t sig_size,
                           const unsigned char *tbs, size_t tbs_len)
 {
     signer *ctx = vctx;
 
     if (sig == NULL) {
-        *sig_len = ctx->scheme->max_len(ctx);
+        *sig_len = (size_t)EVP_PKEY_get_size(ctx->key->pkey);
         return 1;
     }
-    return tbs_fits(ctx, tbs_len) && ctx->scheme->sign(ctx, tbs, tbs_len, sig, sig_len, sig_size);
+    if (!tbs_fits(ctx, tbs_len))
+        return 0;
+    return ctx->key->token != NULL ? ctx->scheme->sign(ctx, tbs, tbs_len, sig, sig_len, sig_size)
+                                   : libcrypto_sign(ctx, tbs, tbs_len, sig, sig_len, sig_size);
 }
 
 static int signature_verify(void *vctx, const unsigned char *sig, size_t sig_len, const unsigned char *tbs,
                             size_t tbs_len)
 {
     signer *ctx = vctx;
+    EVP_PKEY_CTX *pctx = tbs_fits(ctx, tbs_len) ? libcrypto_context(ctx, EVP_PKEY_verify_init_ex) : NULL;
+    int ok = pctx != NULL && EVP_PKEY_verify(pctx, sig, sig_len, tbs, tbs_len) == 1;
 
-    return tbs_fits(ctx, tbs_len) && ctx->scheme->verify(ctx, sig, sig_len, tbs, tbs_len);
+    EVP_PKEY_CTX_free(pctx);
+    return ok;
 }
 
 /* ---- hashing before signing ---- */

@@ -25,6 +25,8 @@ const digest *digest_find(const provider *prov, const char *name);
 
 typedef struct signer signer;
 
+#define SCHEME_PARAMS_MAX 5
+
 /* What differs between the two: signature_rsa.c and signature_ec.c hold one table each. */
 typedef struct scheme {
     /* Parameters of the scheme's own; the digest is handled before. `params` is not NULL. */
@@ -32,11 +34,11 @@ typedef struct scheme {
     bool (*params_get)(const signer *ctx, OSSL_PARAM params[]);
     /* Answers OSSL_SIGNATURE_PARAM_ALGORITHM_ID; the digest is known. */
     bool (*algorithm_id)(const signer *ctx, OSSL_PARAM *p);
-    /* The most bytes that a signature takes. */
-    size_t (*max_len)(const signer *ctx);
+    /* One signature by the token; ctx->key->token is set. */
     bool (*sign)(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len,
                  size_t sig_size);
-    bool (*verify)(signer *ctx, const uint8_t *sig, size_t sig_len, const uint8_t *tbs, size_t tbs_len);
+    /* The scheme's parameters as libcrypto's own signatures take them. They point into `ctx`. */
+    void (*libcrypto_params)(const signer *ctx, OSSL_PARAM params[SCHEME_PARAMS_MAX]);
 } scheme;
 
 extern const scheme scheme_rsa, scheme_ecdsa;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ECDSA with keys of tokens: what signature.c leaves to the scheme. Verifying is libcrypto's. */
+/* ECDSA with keys of tokens: what signature.c leaves to the scheme. */
 #include <openssl/ec.h>
 #include <openssl/objects.h>
 #include <openssl/x509.h>
@@ -26,11 +26,6 @@ static bool ecdsa_algorithm_id(const signer *ctx, OSSL_PARAM *p)
 
     return OBJ_find_sigid_by_algs(&nid, ctx->digest->nid, NID_X9_62_id_ecPublicKey) == 1 &&
            algorithm_id_answer(p, nid, V_ASN1_UNDEF, NULL);
-}
-
-static size_t ecdsa_max_len(const signer *ctx)
-{
-    return (size_t)EVP_PKEY_get_size(ctx->key->public);
 }
 
 /* PKCS#11 gives r || s (PKCS#11 v2.40, 2.3.1); X.509 and TLS want the DER of Ecdsa-Sig-Value (RFC
@@ -75,21 +70,16 @@ static bool ecdsa_sign(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t 
     return true;
 }
 
-static bool ecdsa_verify(signer *ctx, const uint8_t *sig, size_t sig_len, const uint8_t *tbs, size_t tbs_len)
+static void ecdsa_libcrypto_params(const signer *ctx, OSSL_PARAM params[])
 {
-    EVP_PKEY_CTX *pctx = EVP_PKEY_CTX_new_from_pkey(ctx->prov->libctx, ctx->key->public, NULL);
-    bool ok = pctx != NULL && EVP_PKEY_verify_init(pctx) > 0 &&
-              EVP_PKEY_verify(pctx, sig, sig_len, tbs, tbs_len) == 1;
-
-    EVP_PKEY_CTX_free(pctx);
-    return ok;
+    (void)ctx;
+    params[0] = OSSL_PARAM_construct_end();
 }
 
 const scheme scheme_ecdsa = {
     .params_set = ecdsa_params_set,
     .params_get = ecdsa_params_get,
     .algorithm_id = ecdsa_algorithm_id,
-    .max_len = ecdsa_max_len,
     .sign = ecdsa_sign,
-    .verify = ecdsa_verify,
+    .libcrypto_params = ecdsa_libcrypto_params,
 };

@@ -87,16 +87,16 @@ static bool rsa_params_get(const signer *ctx, OSSL_PARAM params[])
     return p == NULL || p->data_type != OSSL_PARAM_INTEGER || OSSL_PARAM_set_int(p, ctx->salt_len);
 }
 
-static size_t rsa_max_len(const signer *ctx)
+static size_t modulus_len(const signer *ctx)
 {
-    return (size_t)EVP_PKEY_get_size(ctx->key->public);
+    return (size_t)EVP_PKEY_get_size(ctx->key->pkey);
 }
 
 /* RFC 8017 9.1.1: the encoded message has one bit less than the modulus, room for hash, salt and two bytes.
  */
 static bool salt_len_of(const signer *ctx, size_t *len)
 {
-    size_t encoded = ((size_t)EVP_PKEY_get_bits(ctx->key->public) - 1 + 7) / 8, hash = ctx->digest->len;
+    size_t encoded = ((size_t)EVP_PKEY_get_bits(ctx->key->pkey) - 1 + 7) / 8, hash = ctx->digest->len;
 
     if (encoded < hash + 2)
         return false;
@@ -178,7 +178,7 @@ static bool sign_pkcs1(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t 
     size_t info_len = ctx->digest != NULL ? ctx->digest->info_len : 0;
 
     /* RFC 8017 9.2: at least eleven bytes of padding. */
-    if (info_len + tbs_len + 11 > rsa_max_len(ctx) || info_len + tbs_len > sizeof(block)) {
+    if (info_len + tbs_len + 11 > modulus_len(ctx) || info_len + tbs_len > sizeof(block)) {
         RAISE(REASON_LENGTH, "%zu bytes are too many for this key", tbs_len);
         return false;
     }
@@ -208,7 +208,7 @@ static bool sign_pss(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *s
 static bool rsa_sign(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len,
                      size_t sig_size)
 {
-    *sig_len = rsa_max_len(ctx);
+    *sig_len = modulus_len(ctx);
     if (sig_size < *sig_len) {
         RAISE(REASON_LENGTH, "the signature does not fit into %zu bytes", sig_size);
         return false;
@@ -217,32 +217,26 @@ static bool rsa_sign(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *s
                                              : sign_pss(ctx, tbs, tbs_len, sig, sig_len);
 }
 
-static bool rsa_verify(signer *ctx, const uint8_t *sig, size_t sig_len, const uint8_t *tbs, size_t tbs_len)
+static void rsa_libcrypto_params(const signer *ctx, OSSL_PARAM params[])
 {
-    EVP_PKEY_CTX *pctx = EVP_PKEY_CTX_new_from_pkey(ctx->prov->libctx, ctx->key->public, NULL);
-    OSSL_PARAM params[5], *p = params;
+    OSSL_PARAM *p = params;
 
     if (ctx->digest != NULL)
         *p++ = OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_DIGEST, (char *)ctx->digest->name, 0);
-    *p++ = OSSL_PARAM_construct_int(OSSL_SIGNATURE_PARAM_PAD_MODE, &ctx->padding);
+    *p++ = OSSL_PARAM_construct_int(OSSL_SIGNATURE_PARAM_PAD_MODE, (int *)&ctx->padding);
     if (ctx->padding == RSA_PKCS1_PSS_PADDING) {
-        *p++ = OSSL_PARAM_construct_int(OSSL_SIGNATURE_PARAM_PSS_SALTLEN, &ctx->salt_len);
+        *p++ = OSSL_PARAM_construct_int(OSSL_SIGNATURE_PARAM_PSS_SALTLEN, (int *)&ctx->salt_len);
         if (ctx->mgf != NULL)
             *p++ =
                 OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_MGF1_DIGEST, (char *)ctx->mgf->name, 0);
     }
     *p = OSSL_PARAM_construct_end();
-    bool ok = pctx != NULL && EVP_PKEY_verify_init_ex(pctx, params) > 0 &&
-              EVP_PKEY_verify(pctx, sig, sig_len, tbs, tbs_len) == 1;
-    EVP_PKEY_CTX_free(pctx);
-    return ok;
 }
 
 const scheme scheme_rsa = {
     .params_set = rsa_params_set,
     .params_get = rsa_params_get,
     .algorithm_id = rsa_algorithm_id,
-    .max_len = rsa_max_len,
     .sign = rsa_sign,
-    .verify = rsa_verify,
+    .libcrypto_params = rsa_libcrypto_params,
 };

@@ -93,7 +93,7 @@ static int public_key_deliver(const store *ctx, const hsm_object *object, OSSL_C
 {
     key *k = key_from_token(ctx->prov, object->key);
     unsigned char *der = NULL;
-    int len = k != NULL ? i2d_PUBKEY(k->public, &der) : 0;
+    int len = k != NULL ? i2d_PUBKEY(k->pkey, &der) : 0;
     int ok =
         len > 0 && data_deliver(OSSL_OBJECT_PKEY, "SubjectPublicKeyInfo", der, (size_t)len, callback, arg);
 
