@@ -109,6 +109,11 @@ static int theirs_update(void)
     return 0;
 }
 
+static int theirs_get_params(OSSL_PARAM params[])
+{
+    return params != NULL;
+}
+
 static const OSSL_ALGORITHM *theirs_query(void *provctx, int operation, int *no_cache)
 {
     static const OSSL_DISPATCH functions[] = {
