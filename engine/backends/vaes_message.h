@@ -141,11 +141,10 @@ VAES_INLINE __m128i turn(const gcm_key *key, __m128i *counter, const uint8_t *in
     if (hashing) {
         UNROLL
         for (; round <= TURN_PAIRS; round++) {
-            const size_t power = TURN / BLOCK - 2 * (round - 1);
+            const size_t i = round % TURN_PAIRS, power = TURN / BLOCK - 2 * i;
+            const __m256i blocks = i > 0 ? blocks_reverse(load_pair(hashed + (i - 1) * PAIR)) : pair;
 
-            if (round > 1)
-                pair = blocks_reverse(load_pair(hashed + (round - 2) * PAIR));
-            turn_round(state, first, round_key(key, round), &sum, pair, powers_from(key, power),
+            turn_round(state, first, round_key(key, round), &sum, blocks, powers_from(key, power),
                        halves_from(key, power));
         }
         hash = ghash_reduce(&sum);
