@@ -1,51 +1,126 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The private library context: its birth, its end at exit, and the few EVP calls that the openssl backend and
- * the streams share.
+ * The private library context, its birth and its end at exit, and the provider's AEAD functions.
  *
- * Birth must not load the process's openssl.cnf: we may be called from a provider that openssl.cnf is loading
- * at this moment. OSSL_LIB_CTX_new() and an explicit provider keep clear of it; nothing here may ask for
+ * Why not EVP: EVP_CipherInit_ex2() asks the ENGINE table, and that loads the process's openssl.cnf first
+ * (ossl_engine_table_select() in 3.0), on whatever thread, under whatever lock. We may be called from a
+ * provider that openssl.cnf is loading at this moment on another thread: the two would wait for each other.
+ * An ENGINE for our cipher would take over besides. OSSL_PROVIDER_query_operation() leads to the same
+ * routines without any of that, and without EVP's work per message. Nothing here may ask for
  * OPENSSL_INIT_LOAD_CONFIG.
  *
  * The end: OPENSSL_cleanup() runs handlers of OPENSSL_atexit() before it takes libcrypto down, so that is
- * where the context goes. Contexts of keys that a program still holds then keep it: they use its provider. It
- * stays, reachable through `library`, and such a key can still be freed later.
+ * where the context goes. Keys that a program still holds then keep it: they use its provider. It stays,
+ * reachable through `library`, and such a key can still be freed later.
  *
  * Fork: the child inherits everything as memory, and no lock is held here while messages are processed.
  */
 #include "libcrypto.h"
 
-#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
+#include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/params.h>
 #include <openssl/provider.h>
 
+/* One row of the provider's table, by provider-cipher(7). */
+struct functions {
+    OSSL_FUNC_cipher_newctx_fn *newctx;
+    OSSL_FUNC_cipher_freectx_fn *freectx;
+    OSSL_FUNC_cipher_dupctx_fn *dupctx;
+    OSSL_FUNC_cipher_encrypt_init_fn *encrypt_init;
+    OSSL_FUNC_cipher_decrypt_init_fn *decrypt_init;
+    OSSL_FUNC_cipher_update_fn *update;
+    OSSL_FUNC_cipher_final_fn *final;
+    OSSL_FUNC_cipher_get_ctx_params_fn *get_ctx_params;
+    OSSL_FUNC_cipher_set_ctx_params_fn *set_ctx_params;
+};
+
 static struct {
     pthread_once_t once;
     OSSL_LIB_CTX *context;
     OSSL_PROVIDER *provider;
-    EVP_CIPHER *ciphers[SEALANE_CIPHERS];
-    atomic_uint users; /* EVP_CIPHER_CTXs alive */
+    void *provider_ctx;
+    const OSSL_ALGORITHM *algorithms;
+    struct functions ciphers[SEALANE_CIPHERS];
+    atomic_uint users; /* libcrypto_aeads alive */
     atomic_bool ended;
 } library = {.once = PTHREAD_ONCE_INIT};
 
+static void functions_read(struct functions *f, const OSSL_DISPATCH *entry)
+{
+    for (; entry->function_id != 0; entry++) {
+        switch (entry->function_id) {
+        case OSSL_FUNC_CIPHER_NEWCTX:
+            f->newctx = OSSL_FUNC_cipher_newctx(entry);
+            break;
+        case OSSL_FUNC_CIPHER_FREECTX:
+            f->freectx = OSSL_FUNC_cipher_freectx(entry);
+            break;
+        case OSSL_FUNC_CIPHER_DUPCTX:
+            f->dupctx = OSSL_FUNC_cipher_dupctx(entry);
+            break;
+        case OSSL_FUNC_CIPHER_ENCRYPT_INIT:
+            f->encrypt_init = OSSL_FUNC_cipher_encrypt_init(entry);
+            break;
+        case OSSL_FUNC_CIPHER_DECRYPT_INIT:
+            f->decrypt_init = OSSL_FUNC_cipher_decrypt_init(entry);
+            break;
+        case OSSL_FUNC_CIPHER_UPDATE:
+            f->update = OSSL_FUNC_cipher_update(entry);
+            break;
+        case OSSL_FUNC_CIPHER_FINAL:
+            f->final = OSSL_FUNC_cipher_final(entry);
+            break;
+        case OSSL_FUNC_CIPHER_GET_CTX_PARAMS:
+            f->get_ctx_params = OSSL_FUNC_cipher_get_ctx_params(entry);
+            break;
+        case OSSL_FUNC_CIPHER_SET_CTX_PARAMS:
+            f->set_ctx_params = OSSL_FUNC_cipher_set_ctx_params(entry);
+            break;
+        }
+    }
+}
+
+static bool functions_complete(const struct functions *f)
+{
+    return f->newctx != NULL && f->freectx != NULL && f->dupctx != NULL && f->encrypt_init != NULL &&
+           f->decrypt_init != NULL && f->update != NULL && f->final != NULL && f->get_ctx_params != NULL &&
+           f->set_ctx_params != NULL;
+}
+
+/* An algorithm's names stand with colons in between; the first is the one of our table. */
+static bool cipher_find(sealane_cipher_id cipher)
+{
+    const char *name = sealane_cipher_get(cipher)->name;
+    size_t len = strlen(name);
+
+    for (const OSSL_ALGORITHM *a = library.algorithms; a != NULL && a->algorithm_names != NULL; a++) {
+        if (OPENSSL_strncasecmp(a->algorithm_names, name, len) != 0 ||
+            (a->algorithm_names[len] != '\0' && a->algorithm_names[len] != ':'))
+            continue;
+        functions_read(&library.ciphers[cipher], a->implementation);
+        return functions_complete(&library.ciphers[cipher]);
+    }
+    return false;
+}
+
 static void library_free(void)
 {
-    for (size_t i = 0; i < SEALANE_CIPHERS; i++) {
-        EVP_CIPHER_free(library.ciphers[i]);
-        library.ciphers[i] = NULL;
-    }
+    if (library.algorithms != NULL)
+        OSSL_PROVIDER_unquery_operation(library.provider, OSSL_OP_CIPHER, library.algorithms);
     if (library.provider != NULL)
         OSSL_PROVIDER_unload(library.provider);
     OSSL_LIB_CTX_free(library.context);
+    library.algorithms = NULL;
     library.provider = NULL;
     library.context = NULL;
 }
 
-/* A thread in libcrypto_ctx_new() either sees `ended`, or is seen here as a user: both are seq_cst. */
+/* A thread in user_enter() either sees `ended`, or is seen here as a user: both are seq_cst. */
 static void library_end(void)
 {
     atomic_store(&library.ended, true);
@@ -55,17 +130,19 @@ static void library_end(void)
 
 static void library_start(void)
 {
+    int no_cache;
+
     library.context = OSSL_LIB_CTX_new();
     if (library.context == NULL)
         goto failed;
     library.provider = OSSL_PROVIDER_load(library.context, "default");
     if (library.provider == NULL)
         goto failed;
-    for (int i = 0; i < SEALANE_CIPHERS; i++) {
-        library.ciphers[i] = EVP_CIPHER_fetch(library.context, sealane_cipher_get(i)->name, NULL);
-        if (library.ciphers[i] == NULL)
+    library.provider_ctx = OSSL_PROVIDER_get0_provider_ctx(library.provider);
+    library.algorithms = OSSL_PROVIDER_query_operation(library.provider, OSSL_OP_CIPHER, &no_cache);
+    for (int i = 0; i < SEALANE_CIPHERS; i++)
+        if (!cipher_find(i))
             goto failed;
-    }
     if (OPENSSL_atexit(library_end) == 1)
         return;
 failed:
@@ -79,80 +156,101 @@ const char *libcrypto_probe(void)
     return NULL;
 }
 
-EVP_CIPHER_CTX *libcrypto_ctx_new(sealane_cipher_id cipher, const uint8_t *key)
+static void user_leave(void)
 {
-    EVP_CIPHER_CTX *ctx = NULL;
+    atomic_fetch_sub(&library.users, 1);
+}
 
-    if (libcrypto_probe() != NULL)
-        return NULL;
+static bool user_enter(void)
+{
     atomic_fetch_add(&library.users, 1);
     if (!atomic_load(&library.ended))
-        ctx = EVP_CIPHER_CTX_new();
-    if (ctx != NULL && EVP_CipherInit_ex2(ctx, library.ciphers[cipher], key, NULL, 1, NULL) == 1)
-        return ctx;
-    EVP_CIPHER_CTX_free(ctx);
-    atomic_fetch_sub(&library.users, 1);
-    return NULL;
+        return true;
+    user_leave();
+    return false;
 }
 
-EVP_CIPHER_CTX *libcrypto_ctx_dup(const EVP_CIPHER_CTX *ctx)
+bool libcrypto_init(libcrypto_aead *aead, sealane_cipher_id cipher, const uint8_t *key)
 {
-    EVP_CIPHER_CTX *copy = EVP_CIPHER_CTX_new();
+    const struct functions *f = &library.ciphers[cipher];
+    size_t key_len = sealane_cipher_get(cipher)->key_len;
 
-    atomic_fetch_add(&library.users, 1);
-    if (copy != NULL && EVP_CIPHER_CTX_copy(copy, ctx) == 1)
-        return copy;
-    EVP_CIPHER_CTX_free(copy);
-    atomic_fetch_sub(&library.users, 1);
-    return NULL;
+    aead->cipher = cipher;
+    aead->ctx = NULL;
+    if (libcrypto_probe() != NULL || !user_enter())
+        return false;
+    aead->ctx = f->newctx(library.provider_ctx);
+    if (aead->ctx != NULL && f->encrypt_init(aead->ctx, key, key_len, NULL, 0, NULL) == 1)
+        return true;
+    if (aead->ctx == NULL)
+        user_leave();
+    libcrypto_clear(aead);
+    return false;
 }
 
-void libcrypto_ctx_free(EVP_CIPHER_CTX *ctx)
+bool libcrypto_copy(libcrypto_aead *to, const libcrypto_aead *from)
 {
-    if (ctx == NULL)
+    to->cipher = from->cipher;
+    to->ctx = NULL;
+    if (!user_enter())
+        return false;
+    to->ctx = library.ciphers[from->cipher].dupctx(from->ctx);
+    if (to->ctx == NULL)
+        user_leave();
+    return to->ctx != NULL;
+}
+
+void libcrypto_clear(libcrypto_aead *aead)
+{
+    if (aead->ctx == NULL)
         return;
-    EVP_CIPHER_CTX_free(ctx);
-    atomic_fetch_sub(&library.users, 1);
+    library.ciphers[aead->cipher].freectx(aead->ctx); /* wipes what it held */
+    aead->ctx = NULL;
+    user_leave();
 }
 
-bool libcrypto_update(EVP_CIPHER_CTX *ctx, uint8_t *out, const uint8_t *in, size_t len)
+/* The direction is said anew with each IV: GCM's expanded key is the same for both. */
+bool libcrypto_start(libcrypto_aead *aead, bool sealing, const uint8_t *iv, size_t iv_len)
 {
-    int written;
+    const struct functions *f = &library.ciphers[aead->cipher];
 
-    while (len > 0) {
-        size_t piece = len < INT_MAX ? len : INT_MAX;
-        if (EVP_CipherUpdate(ctx, out, &written, in, (int)piece) != 1)
-            return false;
-        in += piece;
-        out = out == NULL ? NULL : out + piece;
-        len -= piece;
-    }
-    return true;
+    if (sealing)
+        return f->encrypt_init(aead->ctx, NULL, 0, iv, iv_len, NULL) == 1;
+    return f->decrypt_init(aead->ctx, NULL, 0, iv, iv_len, NULL) == 1;
 }
 
-bool libcrypto_finish(EVP_CIPHER_CTX *ctx)
+bool libcrypto_update(libcrypto_aead *aead, const uint8_t *in, size_t len, uint8_t *out)
 {
-    uint8_t rest[EVP_MAX_BLOCK_LENGTH]; /* AEADs have none, but the call wants room */
-    int written;
+    size_t written;
 
-    return EVP_CipherFinal_ex(ctx, rest, &written) == 1;
+    return len == 0 || library.ciphers[aead->cipher].update(aead->ctx, out, &written, len, in, len) == 1;
 }
 
-bool libcrypto_tag_get(EVP_CIPHER_CTX *ctx, uint8_t *tag, size_t tag_len)
+/* Without an output, the input is additional data: EVP_EncryptInit(3), "AEAD INTERFACE". */
+bool libcrypto_aad(libcrypto_aead *aead, const uint8_t *aad, size_t len)
 {
-    OSSL_PARAM params[2];
-
-    params[0] = OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, tag_len);
-    params[1] = OSSL_PARAM_construct_end();
-    return EVP_CIPHER_CTX_get_params(ctx, params) == 1;
+    return libcrypto_update(aead, aad, len, NULL);
 }
 
-bool libcrypto_tag_check(EVP_CIPHER_CTX *ctx, const uint8_t *tag, size_t tag_len)
+static bool message_end(libcrypto_aead *aead)
 {
-    OSSL_PARAM params[2];
+    uint8_t rest[SEALANE_TAG_MAX]; /* AEADs have none, but the call wants room */
+    size_t written;
 
-    params[0] =
-        OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, (void *)(uintptr_t)tag, tag_len);
-    params[1] = OSSL_PARAM_construct_end();
-    return EVP_CIPHER_CTX_set_params(ctx, params) == 1 && libcrypto_finish(ctx);
+    return library.ciphers[aead->cipher].final(aead->ctx, rest, &written, sizeof(rest)) == 1;
+}
+
+bool libcrypto_seal_finish(libcrypto_aead *aead, uint8_t *tag, size_t tag_len)
+{
+    OSSL_PARAM params[] = {OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, tag_len), OSSL_PARAM_END};
+
+    return message_end(aead) && library.ciphers[aead->cipher].get_ctx_params(aead->ctx, params) == 1;
+}
+
+bool libcrypto_open_finish(libcrypto_aead *aead, const uint8_t *tag, size_t tag_len)
+{
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, (void *)(uintptr_t)tag, tag_len), OSSL_PARAM_END};
+
+    return library.ciphers[aead->cipher].set_ctx_params(aead->ctx, params) == 1 && message_end(aead);
 }

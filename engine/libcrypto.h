@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine's own way into libcrypto: a private OSSL_LIB_CTX with the "default" provider and nothing else,
- * so that neither the process's openssl.cnf nor its preferred providers (sealane.so may be one, and would
- * call us again) have a say in it. Ciphers are fetched once.
+ * The engine's own way into libcrypto: the "default" provider in a private OSSL_LIB_CTX, and its AEADs called
+ * by the functions that it dispatches to. What the process has in openssl.cnf, its preferred providers
+ * (sealane.so may be one, and would call us again) and its ENGINEs have no say in it, and are not even asked.
  */
 #ifndef ENGINE_LIBCRYPTO_H
 #define ENGINE_LIBCRYPTO_H
@@ -10,23 +10,30 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <openssl/evp.h>
 #include <sealane/suite.h>
 
-/* NULL if it is there, else a static phrase. The first call creates it. */
+/* An expanded key, for both directions, and the message under way. */
+typedef struct libcrypto_aead {
+    sealane_cipher_id cipher;
+    void *ctx; /* the provider's */
+} libcrypto_aead;
+
+/* NULL if the provider is there, else a static phrase. The first call loads it. */
 const char *libcrypto_probe(void);
 
-/* A context expanded for `key`, or NULL. Ends with libcrypto_ctx_free(). */
-EVP_CIPHER_CTX *libcrypto_ctx_new(sealane_cipher_id cipher, const uint8_t *key);
-EVP_CIPHER_CTX *libcrypto_ctx_dup(const EVP_CIPHER_CTX *ctx);
-void libcrypto_ctx_free(EVP_CIPHER_CTX *ctx);
+/* The functions give false if libcrypto fails; `aead` is then good for clear and start only. */
+bool libcrypto_init(libcrypto_aead *aead, sealane_cipher_id cipher, const uint8_t *key);
+/* Also in mid-message. */
+bool libcrypto_copy(libcrypto_aead *to, const libcrypto_aead *from);
+/* Wipes. Of what init or copy filled, or all zero. */
+void libcrypto_clear(libcrypto_aead *aead);
 
-/* EVP_CipherUpdate for lengths beyond int. `out` is NULL for additional data. */
-bool libcrypto_update(EVP_CIPHER_CTX *ctx, uint8_t *out, const uint8_t *in, size_t len);
-bool libcrypto_tag_get(EVP_CIPHER_CTX *ctx, uint8_t *tag, size_t tag_len);
-/* Opening only: gives the tag and lets libcrypto compare it. */
-bool libcrypto_tag_check(EVP_CIPHER_CTX *ctx, const uint8_t *tag, size_t tag_len);
-/* Ends a message that is sealed. */
-bool libcrypto_finish(EVP_CIPHER_CTX *ctx);
+/* One message: start, aad*, update*, and one of the two ends. */
+bool libcrypto_start(libcrypto_aead *aead, bool sealing, const uint8_t *iv, size_t iv_len);
+bool libcrypto_aad(libcrypto_aead *aead, const uint8_t *aad, size_t len);
+bool libcrypto_update(libcrypto_aead *aead, const uint8_t *in, size_t len, uint8_t *out);
+bool libcrypto_seal_finish(libcrypto_aead *aead, uint8_t *tag, size_t tag_len);
+/* False if the tag is not right. */
+bool libcrypto_open_finish(libcrypto_aead *aead, const uint8_t *tag, size_t tag_len);
 
 #endif

@@ -9,8 +9,9 @@
 #include "dispatch.h"
 #include "frame.h"
 
-#define REKEY_MARGIN 16 /* the last 1/16 of a limit is left for the KeyUpdate itself and what is in flight   \
-                         */
+#define REKEY_MARGIN                                                                                         \
+    16 /* the last 1/16 of a limit is left for the KeyUpdate itself and what is in flight                    \
+        */
 
 size_t sealane_suite_iv_len(const sealane_suite *suite)
 {

@@ -3,8 +3,6 @@
 #include <sealane/stream.h>
 
 #include <stdlib.h>
-#include <openssl/core_names.h>
-#include <openssl/params.h>
 #include "libcrypto.h"
 
 /* libcrypto's GCM takes IVs of up to 1024 bits (GCM_IV_MAX_SIZE in its providers). */
@@ -15,7 +13,7 @@
 enum phase { PHASE_IDLE, PHASE_AAD, PHASE_DATA };
 
 struct sealane_stream {
-    EVP_CIPHER_CTX *ctx;
+    libcrypto_aead aead;
     enum phase phase;
     bool sealing;
 };
@@ -33,8 +31,7 @@ sealane_result sealane_stream_new(sealane_stream **out, sealane_cipher_id cipher
     stream = calloc(1, sizeof(*stream));
     if (stream == NULL)
         return SEALANE_MEMORY;
-    stream->ctx = libcrypto_ctx_new(cipher, key);
-    if (stream->ctx == NULL) {
+    if (!libcrypto_init(&stream->aead, cipher, key)) {
         free(stream);
         return SEALANE_MEMORY;
     }
@@ -52,8 +49,7 @@ sealane_result sealane_stream_dup(sealane_stream **out, const sealane_stream *st
     if (copy == NULL)
         return SEALANE_MEMORY;
     *copy = *stream;
-    copy->ctx = libcrypto_ctx_dup(stream->ctx);
-    if (copy->ctx == NULL) {
+    if (!libcrypto_copy(&copy->aead, &stream->aead)) {
         free(copy);
         return SEALANE_MEMORY;
     }
@@ -65,7 +61,7 @@ void sealane_stream_free(sealane_stream *stream)
 {
     if (stream == NULL)
         return;
-    libcrypto_ctx_free(stream->ctx); /* wipes the key; the rest of the struct holds none */
+    libcrypto_clear(&stream->aead); /* wipes the key; the rest of the struct holds none */
     free(stream);
 }
 
@@ -77,32 +73,24 @@ static sealane_result stream_step(sealane_stream *stream, bool done, enum phase 
 
 sealane_result sealane_stream_begin(sealane_stream *stream, bool sealing, const uint8_t *iv, size_t iv_len)
 {
-    OSSL_PARAM params[2];
-    bool done;
-
     if (stream == NULL || iv == NULL || iv_len == 0 || iv_len > IV_MAX)
         return SEALANE_ARGUMENT;
-    params[0] = OSSL_PARAM_construct_size_t(OSSL_CIPHER_PARAM_IVLEN, &iv_len);
-    params[1] = OSSL_PARAM_construct_end();
     stream->sealing = sealing;
-    /* The length first and by itself: given along with the IV, 3.0 before 3.0.12 applied it too late. */
-    done = EVP_CIPHER_CTX_set_params(stream->ctx, params) == 1 &&
-           EVP_CipherInit_ex2(stream->ctx, NULL, NULL, iv, sealing, NULL) == 1;
-    return stream_step(stream, done, PHASE_AAD);
+    return stream_step(stream, libcrypto_start(&stream->aead, sealing, iv, iv_len), PHASE_AAD);
 }
 
 sealane_result sealane_stream_aad(sealane_stream *stream, const uint8_t *aad, size_t len)
 {
     if (stream == NULL || stream->phase != PHASE_AAD || (aad == NULL && len > 0))
         return SEALANE_ARGUMENT;
-    return stream_step(stream, libcrypto_update(stream->ctx, NULL, aad, len), PHASE_AAD);
+    return stream_step(stream, libcrypto_aad(&stream->aead, aad, len), PHASE_AAD);
 }
 
 sealane_result sealane_stream_update(sealane_stream *stream, const uint8_t *in, size_t len, uint8_t *out)
 {
     if (stream == NULL || stream->phase == PHASE_IDLE || ((in == NULL || out == NULL) && len > 0))
         return SEALANE_ARGUMENT;
-    return stream_step(stream, libcrypto_update(stream->ctx, out, in, len), PHASE_DATA);
+    return stream_step(stream, libcrypto_update(&stream->aead, in, len, out), PHASE_DATA);
 }
 
 static bool finish_allowed(const sealane_stream *stream, bool sealing, const uint8_t *tag, size_t tag_len)
@@ -113,12 +101,9 @@ static bool finish_allowed(const sealane_stream *stream, bool sealing, const uin
 
 sealane_result sealane_stream_seal_finish(sealane_stream *stream, uint8_t *tag, size_t tag_len)
 {
-    bool done;
-
     if (!finish_allowed(stream, true, tag, tag_len))
         return SEALANE_ARGUMENT;
-    done = libcrypto_finish(stream->ctx) && libcrypto_tag_get(stream->ctx, tag, tag_len);
-    return stream_step(stream, done, PHASE_IDLE);
+    return stream_step(stream, libcrypto_seal_finish(&stream->aead, tag, tag_len), PHASE_IDLE);
 }
 
 sealane_result sealane_stream_open_finish(sealane_stream *stream, const uint8_t *tag, size_t tag_len)
@@ -126,5 +111,5 @@ sealane_result sealane_stream_open_finish(sealane_stream *stream, const uint8_t 
     if (!finish_allowed(stream, false, tag, tag_len))
         return SEALANE_ARGUMENT;
     stream->phase = PHASE_IDLE;
-    return libcrypto_tag_check(stream->ctx, tag, tag_len) ? SEALANE_OK : SEALANE_FORGED;
+    return libcrypto_open_finish(&stream->aead, tag, tag_len) ? SEALANE_OK : SEALANE_FORGED;
 }

@@ -25,9 +25,9 @@ static const struct ckr {
     hsm_status status;
     enum meaning meaning;
 } ckr_table[] = {
-#define CKR(name, status, meaning)                                                                             \
-    {                                                                                                          \
-        name, #name, status, meaning                                                                           \
+#define CKR(name, status, meaning)                                                                           \
+    {                                                                                                        \
+        name, #name, status, meaning                                                                         \
     }
     CKR(CKR_OK, HSM_OK, M_PLAIN),
     CKR(CKR_CANCEL, HSM_E_TOKEN, M_PLAIN),
@@ -161,7 +161,8 @@ hsm_status error_set(hsm_error *err, hsm_status status, unsigned long ckr, const
 
 hsm_status error_ckr(hsm_error *err, unsigned long ckr, const char *call, const char *where)
 {
-    return error_set(err, ckr_status(ckr), ckr, "%s: %s answered %s (0x%lx)", where, call, hsm_ckr_name(ckr), ckr);
+    return error_set(err, ckr_status(ckr), ckr, "%s: %s answered %s (0x%lx)", where, call, hsm_ckr_name(ckr),
+                     ckr);
 }
 
 hsm_status error_copy(hsm_error *to, const hsm_error *from)

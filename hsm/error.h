@@ -7,7 +7,8 @@
 
 #include "sealane/hsm.h"
 
-/* Fills `err` (may be NULL) with one line of text and returns `status`, so that a caller can `return error_set(...)`. */
+/* Fills `err` (may be NULL) with one line of text and returns `status`, so that a caller can `return
+ * error_set(...)`. */
 hsm_status error_set(hsm_error *err, hsm_status status, unsigned long ckr, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

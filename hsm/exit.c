@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The end of the process. Handlers of exit run in reverse order of registration, so ours, registered after the
- * module was loaded, runs while the module is whole: let the threads finish what they are at, end them, and never
- * enter Cryptoki again. The module is not finalised: others may run their destructors before us, and a C_Finalize
- * after those of SoftHSM2 crashes.
+ * The end of the process. Handlers of exit run in reverse order of registration, so ours, registered after
+ * the module was loaded, runs while the module is whole: let the threads finish what they are at, end them,
+ * and never enter Cryptoki again. The module is not finalised: others may run their destructors before us,
+ * and a C_Finalize after those of SoftHSM2 crashes.
  *
- * atexit and not OPENSSL_atexit: the latter runs with libcrypto's own handler, which was registered before the
- * module was loaded and so comes too late.
+ * atexit and not OPENSSL_atexit: the latter runs with libcrypto's own handler, which was registered before
+ * the module was loaded and so comes too late.
  */
 #include "exit.h"
 #include "pool.h"

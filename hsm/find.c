@@ -2,8 +2,8 @@
 /*
  * Finding what a URI names: first the tokens that fit, then the objects in them.
  *
- * A PIN is used only if exactly one token fits, so that a URI without token attributes never spends a try of some
- * other token. If several fit, what they show without login, or are logged in for already, is found.
+ * A PIN is used only if exactly one token fits, so that a URI without token attributes never spends a try of
+ * some other token. If several fit, what they show without login, or are logged in for already, is found.
  */
 #include "error.h"
 #include "hsm-int.h"
@@ -15,7 +15,8 @@
 
 #include <openssl/crypto.h>
 
-/* ---- Tokens that fit a URI ---------------------------------------------------------------------------------- */
+/* ---- Tokens that fit a URI
+ * ---------------------------------------------------------------------------------- */
 
 struct locate_task {
     struct task task;
@@ -51,14 +52,14 @@ static void slots_describe(const struct slot *list, size_t count, char *buf, siz
 }
 
 /* The URI as it may be shown: without PIN. */
-static hsm_status no_token(const hsm_uri *uri, struct module *m, const struct slot *list, size_t count, hsm_error *err)
+static hsm_status no_token(const hsm_uri *uri, struct module *m, const struct slot *list, size_t count,
+                           hsm_error *err)
 {
     char there[160];
     slots_describe(list, count, there, sizeof(there));
     char *text = hsm_uri_text(uri);
-    hsm_status status =
-        error_set(err, HSM_E_NO_TOKEN, 0, "no token fits '%.80s'; module '%s' has %s", text ? text : "?",
-                  module_path(m), count ? there : "no initialised token");
+    hsm_status status = error_set(err, HSM_E_NO_TOKEN, 0, "no token fits '%.80s'; module '%s' has %s",
+                                  text ? text : "?", module_path(m), count ? there : "no initialised token");
     free(text);
     return status;
 }
@@ -78,7 +79,8 @@ static void locate_run(struct task *task, struct worker *worker)
         goto out;
     l->slots = OPENSSL_zalloc((count + 1) * sizeof(*l->slots));
     if (!l->slots) {
-        (void)error_set(&task->err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory", module_path(l->module));
+        (void)error_set(&task->err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory",
+                        module_path(l->module));
         goto out;
     }
     for (size_t i = 0; i < count; i++) {
@@ -104,19 +106,22 @@ static void locate_destroy(struct task *task)
 static const struct task_ops locate_ops = {locate_run, locate_destroy};
 
 /* Fills `*slots`, `*count` > 0 on HSM_OK. */
-static hsm_status tokens_locate(hsm *h, const hsm_uri *uri, struct slot **slots, size_t *count, hsm_error *err)
+static hsm_status tokens_locate(hsm *h, const hsm_uri *uri, struct slot **slots, size_t *count,
+                                hsm_error *err)
 {
     struct token_owner *owner = hsm_owner(h);
     struct pool *desk = hsm_desk(h);
     struct locate_task *l = OPENSSL_zalloc(sizeof(*l));
     if (!l || !desk || !uri_copy(&l->uri, uri)) {
         OPENSSL_free(l);
-        return error_set(err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory", module_path(owner->module));
+        return error_set(err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory",
+                         module_path(owner->module));
     }
     task_init(&l->task, &locate_ops);
     l->module = owner->module;
-    hsm_status status = owner->stopped ? error_set(err, HSM_E_SHUTDOWN, 0, "the PKCS#11 module has been shut down")
-                                       : task_submit(desk, &l->task, NULL, NULL, err);
+    hsm_status status = owner->stopped
+                            ? error_set(err, HSM_E_SHUTDOWN, 0, "the PKCS#11 module has been shut down")
+                            : task_submit(desk, &l->task, NULL, NULL, err);
     if (status != HSM_OK) {
         task_discard(&l->task);
         return status;
@@ -135,7 +140,8 @@ static hsm_status tokens_locate(hsm *h, const hsm_uri *uri, struct slot **slots,
     return status;
 }
 
-/* ---- Objects of one token ----------------------------------------------------------------------------------- */
+/* ---- Objects of one token
+ * ----------------------------------------------------------------------------------- */
 
 /* An object as the worker hands it over: keys become hsm_keys on the caller's thread. */
 struct found {
@@ -167,8 +173,8 @@ static void found_clear(struct found *f)
     *f = (struct found){0};
 }
 
-static hsm_status cert_read(struct found *f, struct token *token, const struct place *place, CK_OBJECT_HANDLE object,
-                            hsm_error *err)
+static hsm_status cert_read(struct found *f, struct token *token, const struct place *place,
+                            CK_OBJECT_HANDLE object, hsm_error *err)
 {
     uint8_t *id = NULL;
     size_t id_len = 0, label_len = 0;
@@ -184,8 +190,8 @@ static hsm_status cert_read(struct found *f, struct token *token, const struct p
 }
 
 /* Reads one object. One that cannot be used is left out, so that it does not hide the others. */
-static hsm_status object_read(struct find_task *f, struct worker *worker, const struct place *place, hsm_class class,
-                              CK_OBJECT_HANDLE object, hsm_error *err)
+static hsm_status object_read(struct find_task *f, struct worker *worker, const struct place *place,
+                              hsm_class class, CK_OBJECT_HANDLE object, hsm_error *err)
 {
     struct found found = {.class = class};
     hsm_error why = {0};
@@ -208,8 +214,8 @@ static hsm_status object_read(struct find_task *f, struct worker *worker, const 
     return HSM_OK;
 }
 
-static hsm_status class_find(struct find_task *f, struct worker *worker, const struct place *place, hsm_class class,
-                             hsm_error *err)
+static hsm_status class_find(struct find_task *f, struct worker *worker, const struct place *place,
+                             hsm_class class, hsm_error *err)
 {
     struct wanted wanted = {class_number(class), f->uri.id, f->uri.id_len, f->uri.object};
     CK_OBJECT_HANDLE *list = NULL;
@@ -270,7 +276,8 @@ static void find_destroy(struct task *task)
 
 static const struct task_ops find_ops = {find_run, find_destroy};
 
-/* ---- The caller's thread ------------------------------------------------------------------------------------- */
+/* ---- The caller's thread
+ * ------------------------------------------------------------------------------------- */
 
 struct result {
     hsm_object *list;
@@ -296,7 +303,8 @@ static bool result_add(struct result *r, hsm *h, struct found *f)
         return false;
     r->list = more;
     hsm_object *o = &r->list[r->count];
-    *o = (hsm_object){.type = f->class, .cert = f->cert, .cert_len = f->cert_len, .uri = f->uri, .label = f->label};
+    *o = (hsm_object){
+        .type = f->class, .cert = f->cert, .cert_len = f->cert_len, .uri = f->uri, .label = f->label};
     f->cert = NULL;
     f->uri = f->label = NULL;
     r->count++;
@@ -320,7 +328,8 @@ struct search {
 };
 
 /* Searches one token. `*pin` is taken over. Nothing found is HSM_OK. */
-static hsm_status token_search(struct search *s, struct token *token, bool login, struct pin *pin, hsm_error *err)
+static hsm_status token_search(struct search *s, struct token *token, bool login, struct pin *pin,
+                               hsm_error *err)
 {
     struct find_task *f = OPENSSL_zalloc(sizeof(*f));
     if (!f || !uri_copy(&f->uri, s->uri)) {
@@ -372,14 +381,15 @@ static hsm_status nothing_found(const struct search *s, const char *where, hsm_e
     if (s->skipped.status != HSM_OK)
         return error_copy(err, &s->skipped);
     char *text = hsm_uri_text(s->uri);
-    hsm_status status = error_set(err, HSM_E_NO_OBJECT, 0, "%s: no %s fits '%.160s'", where, class_name(s->class),
-                                  text ? text : "?");
+    hsm_status status = error_set(err, HSM_E_NO_OBJECT, 0, "%s: no %s fits '%.160s'", where,
+                                  class_name(s->class), text ? text : "?");
     free(text);
     return status;
 }
 
 /* The usual case: the URI names one token. Logs in unless what is wanted is public and found without. */
-static hsm_status one_token(struct search *s, struct token *token, const struct pin_sources *sources, hsm_error *err)
+static hsm_status one_token(struct search *s, struct token *token, const struct pin_sources *sources,
+                            hsm_error *err)
 {
     const struct slot *slot = token_slot(token);
     bool public_only = s->class == HSM_CLASS_PUBLIC || s->class == HSM_CLASS_CERT;
@@ -392,7 +402,8 @@ static hsm_status one_token(struct search *s, struct token *token, const struct 
         /* A kept PIN may have been refused just now, on reopening: then a new one may be asked for. */
         may_login = slot->login_required && !token_knows_pin(token);
         if (status != HSM_OK || s->result.count > 0 || !may_login)
-            return status != HSM_OK || s->result.count > 0 ? status : nothing_found(s, token_where(token), err);
+            return status != HSM_OK || s->result.count > 0 ? status
+                                                           : nothing_found(s, token_where(token), err);
     }
     status = pin_resolve(&pin, sources, slot->label, err);
     if (status != HSM_OK)
@@ -402,9 +413,10 @@ static hsm_status one_token(struct search *s, struct token *token, const struct 
     if (status != HSM_OK || s->result.count > 0)
         return status;
     if (!login && !public_only)
-        return error_set(err, HSM_E_PIN_NEEDED, 0,
-                         "%s: it wants a PIN: give one in the settings or by pin-value or pin-source in the URI",
-                         token_where(token));
+        return error_set(
+            err, HSM_E_PIN_NEEDED, 0,
+            "%s: it wants a PIN: give one in the settings or by pin-value or pin-source in the URI",
+            token_where(token));
     return nothing_found(s, token_where(token), err);
 }
 
@@ -413,15 +425,16 @@ static hsm_status many_tokens(struct search *s, const struct slot *slots, size_t
     hsm_status status = HSM_OK;
     for (size_t i = 0; i < count && status == HSM_OK; i++) {
         struct token *token = hsm_token(s->h, &slots[i]);
-        status = token ? token_search(s, token, false, NULL, err) : error_set(err, HSM_E_MEMORY, 0, "out of memory");
+        status = token ? token_search(s, token, false, NULL, err)
+                       : error_set(err, HSM_E_MEMORY, 0, "out of memory");
     }
     if (status != HSM_OK || s->result.count > 0)
         return status;
     char there[200];
     slots_describe(slots, count, there, sizeof(there));
     return error_set(err, HSM_E_AMBIGUOUS, 0,
-                     "%zu tokens fit the URI: %s; name one by token= or serial=, so that its PIN can be used", count,
-                     there);
+                     "%zu tokens fit the URI: %s; name one by token= or serial=, so that its PIN can be used",
+                     count, there);
 }
 
 hsm_status hsm_find(hsm *h, const hsm_uri *uri, hsm_class type, hsm_pin_callback ask, void *ask_arg,
@@ -444,7 +457,8 @@ hsm_status hsm_find(hsm *h, const hsm_uri *uri, hsm_class type, hsm_pin_callback
         struct token *token = hsm_token(h, &slots[0]);
         if (token)
             token_seen(token);
-        status = token ? one_token(&s, token, &sources, err) : error_set(err, HSM_E_MEMORY, 0, "out of memory");
+        status =
+            token ? one_token(&s, token, &sources, err) : error_set(err, HSM_E_MEMORY, 0, "out of memory");
     } else {
         status = many_tokens(&s, slots, slot_count, err);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys: what is known of one without asking the token, and finding it in the token again when its handle is no longer
- * good. Signing with it is sign.c.
+ * Keys: what is known of one without asking the token, and finding it in the token again when its handle is
+ * no longer good. Signing with it is sign.c.
  */
 #include "key.h"
 #include "error.h"
@@ -48,10 +48,11 @@ char *object_uri(struct token *token, hsm_class class, const uint8_t *id, size_t
     return hsm_uri_text(&uri);
 }
 
-/* ---- What workers need ------------------------------------------------------------------------------------- */
+/* ---- What workers need
+ * ------------------------------------------------------------------------------------- */
 
-hsm_status keydata_read(struct keydata **out, struct token *token, const struct place *place, CK_OBJECT_HANDLE object,
-                        hsm_class class, uint64_t epoch, hsm_error *err)
+hsm_status keydata_read(struct keydata **out, struct token *token, const struct place *place,
+                        CK_OBJECT_HANDLE object, hsm_class class, uint64_t epoch, hsm_error *err)
 {
     hsm_status status = HSM_OK;
     size_t label_len = 0;
@@ -105,8 +106,8 @@ void keydata_free(struct keydata *data)
 }
 
 /* Is the object that the token gives the key that we know? */
-static hsm_status same_key(const struct keydata *data, const struct place *place, CK_OBJECT_HANDLE object, bool *same,
-                           hsm_error *err)
+static hsm_status same_key(const struct keydata *data, const struct place *place, CK_OBJECT_HANDLE object,
+                           bool *same, hsm_error *err)
 {
     hsm_public public;
     hsm_status status = object_public(place, object, data->id, data->id_len, &public, err);
@@ -130,12 +131,13 @@ static hsm_status key_missing(struct keydata *data, struct worker *worker, size_
                      others ? "another one than before; restart or reload to use it" : "not there any more");
 }
 
-hsm_status keydata_locate(struct keydata *data, struct worker *worker, const struct place *place, unsigned long *object,
-                          hsm_error *err)
+hsm_status keydata_locate(struct keydata *data, struct worker *worker, const struct place *place,
+                          unsigned long *object, hsm_error *err)
 {
     if (token_handle_get(data->token, &data->handle, object))
         return HSM_OK;
-    struct wanted wanted = {class_number(data->class), data->id, data->id_len, data->label[0] ? data->label : NULL};
+    struct wanted wanted = {class_number(data->class), data->id, data->id_len,
+                            data->label[0] ? data->label : NULL};
     CK_OBJECT_HANDLE *list = NULL;
     size_t count = 0;
     hsm_status status = object_search(place, &wanted, &list, &count, err);
@@ -154,7 +156,8 @@ hsm_status keydata_locate(struct keydata *data, struct worker *worker, const str
     return status != HSM_OK || same ? status : key_missing(data, worker, count, err);
 }
 
-/* ---- The caller's handle ----------------------------------------------------------------------------------- */
+/* ---- The caller's handle
+ * ----------------------------------------------------------------------------------- */
 
 hsm_key *key_new(hsm *h, struct keydata *data)
 {

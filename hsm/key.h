@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys. `struct keydata` is what workers need of a key; it does not hold the hsm, so that a worker who drops the
- * last reference to it never ends up ending the pool that it belongs to. `hsm_key` is the caller's handle and
- * holds both.
+ * Keys. `struct keydata` is what workers need of a key; it does not hold the hsm, so that a worker who drops
+ * the last reference to it never ends up ending the pool that it belongs to. `hsm_key` is the caller's handle
+ * and holds both.
  */
 #ifndef HSM_KEY_H
 #define HSM_KEY_H
@@ -25,17 +25,17 @@ struct keydata {
 };
 
 /* Reads the key `object` of `class` from the token. */
-hsm_status keydata_read(struct keydata **out, struct token *token, const struct place *place, CK_OBJECT_HANDLE object,
-                        hsm_class class, uint64_t epoch, hsm_error *err);
+hsm_status keydata_read(struct keydata **out, struct token *token, const struct place *place,
+                        CK_OBJECT_HANDLE object, hsm_class class, uint64_t epoch, hsm_error *err);
 struct keydata *keydata_ref(struct keydata *data);
 void keydata_free(struct keydata *data);
 
 /*
- * The key's handle, for a worker that has a session: the remembered one, or found again by class, id and label and
- * proved to be the same key by its public part.
+ * The key's handle, for a worker that has a session: the remembered one, or found again by class, id and
+ * label and proved to be the same key by its public part.
  */
-hsm_status keydata_locate(struct keydata *data, struct worker *worker, const struct place *place, unsigned long *object,
-                          hsm_error *err);
+hsm_status keydata_locate(struct keydata *data, struct worker *worker, const struct place *place,
+                          unsigned long *object, hsm_error *err);
 
 /* The caller's handle; takes over the reference to `data` and takes one to `h`. NULL if out of memory. */
 hsm_key *key_new(hsm *h, struct keydata *data);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loading PKCS#11 modules and listing their slots, through libp11; and the one wrapper for all calls of Cryptoki.
- * Sessions, login and objects are not libp11's here: token.c and object.c.
+ * Loading PKCS#11 modules through libp11, listing their slots, and the one wrapper for all calls of Cryptoki.
+ * Sessions, login and objects: token.c and object.c.
  *
  * What one must know of libp11 0.4.12:
  *  - it clears the caller's OpenSSL error queue, so it is called on threads of this room only;
- *  - releasing a slot calls C_CloseAllSessions on it, so the list of slots is kept and updated, and released only when
- *    the module is;
+ *  - it says "unable to load module" and no more, so we load the library first and ask dlerror;
  *  - it registers error strings that live in libp11.so, so that library must never be unmapped;
- *  - it says "unable to load module" and no more, so we load the library first and ask dlerror.
+ *  - releasing its list of slots calls C_CloseAllSessions on each of them, updating the list
+ * (PKCS11_update_slots) reads past a pointer when there are two or more, and one slot in trouble hides all
+ * the others. So slots are listed here, with Cryptoki's own functions.
  */
 #undef OPENSSL_NO_DEPRECATED /* libp11.h names types that OpenSSL 3 has deprecated; none is used here */
 
@@ -35,10 +36,8 @@ struct module_live {
     pthread_mutex_t lock; /* libp11's context is used by one thread at a time */
     void *library;        /* our own reference, for dlerror and C_GetFunctionList */
     PKCS11_CTX *ctx;
-    PKCS11_SLOT *slots;
-    unsigned slot_count;
     bool loaded;
-    bool owner; /* we initialised it; else somebody else in this process had */
+    bool owner;                 /* we initialised it; else somebody else in this process had */
     struct module_live *parent; /* the one before the fork: kept, not touched */
 };
 
@@ -49,8 +48,8 @@ struct refused {
 
 struct module {
     char *path, *init_args;
-    unsigned refs;           /* under the registry lock */
-    struct module *next;     /* likewise */
+    unsigned refs;            /* under the registry lock */
+    struct module *next;      /* likewise */
     struct module_live *live; /* likewise; its contents under its own lock */
     CK_FUNCTION_LIST *_Atomic functions;
     struct refused refused[REFUSED_MAX]; /* under the registry lock */
@@ -59,7 +58,8 @@ struct module {
 
 static struct module *modules; /* under the registry lock */
 
-/* ---- Calls ------------------------------------------------------------------------------------------------ */
+/* ---- Calls ------------------------------------------------------------------------------------------------
+ */
 
 CK_RV ck_done(CK_RV rv, hsm_error *err, const char *call, const char *where)
 {
@@ -75,7 +75,8 @@ CK_RV ck_refused(hsm_error *err, const char *where)
     return CKR_FUNCTION_CANCELED;
 }
 
-/* ---- Life ------------------------------------------------------------------------------------------------- */
+/* ---- Life -------------------------------------------------------------------------------------------------
+ */
 
 static bool same_text(const char *a, const char *b)
 {
@@ -151,7 +152,8 @@ static struct module_live *module_live(struct module *m)
     return live;
 }
 
-/* ---- Loading ---------------------------------------------------------------------------------------------- */
+/* ---- Loading ----------------------------------------------------------------------------------------------
+ */
 
 /* libp11 puts the CK_RV behind its failure into the error queue of this thread, which is ours. */
 static unsigned long libp11_ckr(void)
@@ -169,7 +171,8 @@ static hsm_status library_open(struct module *m, struct module_live *live, hsm_e
     void *library = dlopen(m->path, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
         const char *why = dlerror();
-        return error_set(err, HSM_E_MODULE, 0, "PKCS#11 module '%s' cannot be loaded: %s", m->path, why ? why : "?");
+        return error_set(err, HSM_E_MODULE, 0, "PKCS#11 module '%s' cannot be loaded: %s", m->path,
+                         why ? why : "?");
     }
     CK_C_GetFunctionList get = NULL;
     *(void **)&get = dlsym(library, "C_GetFunctionList"); /* POSIX.1-2017, dlsym: how to make it a function */
@@ -177,9 +180,10 @@ static hsm_status library_open(struct module *m, struct module_live *live, hsm_e
     CK_RV rv = get ? get(&functions) : CKR_OK;
     if (rv != CKR_OK || !functions) {
         hsm_status status =
-            !get ? error_set(err, HSM_E_MODULE, 0, "'%s' is no PKCS#11 module: it has no C_GetFunctionList", m->path)
-                 : error_set(err, HSM_E_MODULE, rv, "PKCS#11 module '%s': C_GetFunctionList answered %s", m->path,
-                             hsm_ckr_name(rv));
+            !get ? error_set(err, HSM_E_MODULE, 0, "'%s' is no PKCS#11 module: it has no C_GetFunctionList",
+                             m->path)
+                 : error_set(err, HSM_E_MODULE, rv, "PKCS#11 module '%s': C_GetFunctionList answered %s",
+                             m->path, hsm_ckr_name(rv));
         (void)dlclose(library);
         return status;
     }
@@ -196,8 +200,8 @@ static CK_RV initialize(struct module *m)
 
 /*
  * Initialises before libp11 does, to learn whose module it is. In a child of fork the module may believe that
- * the parent's C_Initialize was this process's: PKCS#11 2.40 section 5.4 wants it called again, and a module that
- * refuses is finalised first.
+ * the parent's C_Initialize was this process's: PKCS#11 2.40 section 5.4 wants it called again, and a module
+ * that refuses is finalised first.
  */
 static CK_RV initialize_first(struct module *m, struct module_live *live)
 {
@@ -246,7 +250,8 @@ static hsm_status load_locked(struct module *m, struct module_live *live, hsm_er
 
 typedef hsm_status (*module_step)(struct module *m, struct module_live *live, void *arg, hsm_error *err);
 
-/* Loads if need be, then runs `step` (may be NULL) as the only thread at this module's context, inside the gate. */
+/* Loads if need be, then runs `step` (may be NULL) as the only thread at this module's context, inside the
+ * gate. */
 static hsm_status module_do(struct module *m, module_step step, void *arg, hsm_error *err)
 {
     struct module_live *live = module_live(m);
@@ -279,7 +284,8 @@ static hsm_status restart_step(struct module *m, struct module_live *live, void 
         live->owner = true;
     if (rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED)
         return HSM_OK;
-    return error_set(err, HSM_E_MODULE, rv, "PKCS#11 module '%s': C_Initialize answered %s", m->path, hsm_ckr_name(rv));
+    return error_set(err, HSM_E_MODULE, rv, "PKCS#11 module '%s': C_Initialize answered %s", m->path,
+                     hsm_ckr_name(rv));
 }
 
 hsm_status module_restart(struct module *m, hsm_error *err)
@@ -287,7 +293,8 @@ hsm_status module_restart(struct module *m, hsm_error *err)
     return module_do(m, restart_step, NULL, err);
 }
 
-/* ---- Slots ------------------------------------------------------------------------------------------------ */
+/* ---- Slots ------------------------------------------------------------------------------------------------
+ */
 
 void slots_free(struct slot *list, size_t count)
 {
@@ -302,29 +309,29 @@ void slots_free(struct slot *list, size_t count)
     OPENSSL_free(list);
 }
 
-/* Without the blanks that PKCS#11 2.40 section 3 pads with; libp11 strips them too, but not from all fields. */
-static char *strip(const char *text)
+/* Fields of Cryptoki have no NUL and are padded with blanks (PKCS#11 2.40 section 3). */
+static char *unpadded(const CK_UTF8CHAR *field, size_t len)
 {
-    char *copy = OPENSSL_strdup(text ? text : "");
-    for (size_t n = copy ? strlen(copy) : 0; n > 0 && copy[n - 1] == ' '; n--)
-        copy[n - 1] = '\0';
-    return copy;
+    while (len > 0 && (field[len - 1] == ' ' || field[len - 1] == '\0'))
+        len--;
+    return OPENSSL_strndup((const char *)field, len);
 }
 
-static bool slot_copy(struct slot *to, PKCS11_SLOT *from)
+static bool slot_fill(struct slot *out, CK_SLOT_ID id, const CK_SLOT_INFO *s, const CK_TOKEN_INFO *t)
 {
-    *to = (struct slot){
-        .id = PKCS11_get_slotid_from_slot(from),
-        .label = strip(from->token->label),
-        .manufacturer = strip(from->token->manufacturer),
-        .model = strip(from->token->model),
-        .serial = strip(from->token->serialnr),
-        .description = strip(from->description),
-        .slot_manufacturer = strip(from->manufacturer),
-        .login_required = from->token->loginRequired,
-        .pin_pad = from->token->secureLogin,
+    *out = (struct slot){
+        .id = id,
+        .label = unpadded(t->label, sizeof(t->label)),
+        .manufacturer = unpadded(t->manufacturerID, sizeof(t->manufacturerID)),
+        .model = unpadded(t->model, sizeof(t->model)),
+        .serial = unpadded(t->serialNumber, sizeof(t->serialNumber)),
+        .description = unpadded(s->slotDescription, sizeof(s->slotDescription)),
+        .slot_manufacturer = unpadded(s->manufacturerID, sizeof(s->manufacturerID)),
+        .login_required = t->flags & CKF_LOGIN_REQUIRED,
+        .pin_pad = t->flags & CKF_PROTECTED_AUTHENTICATION_PATH,
     };
-    return to->label && to->manufacturer && to->model && to->serial && to->description && to->slot_manufacturer;
+    return out->label && out->manufacturer && out->model && out->serial && out->description &&
+           out->slot_manufacturer;
 }
 
 struct slot_list {
@@ -332,21 +339,49 @@ struct slot_list {
     size_t count;
 };
 
+/* A slot in trouble is left out, so that it does not hide the others; its trouble is kept in case all are. */
+static hsm_status slot_read(struct module *m, CK_SLOT_ID id, struct slot_list *out, hsm_error *trouble)
+{
+    CK_SLOT_INFO slot;
+    CK_TOKEN_INFO token;
+    if (CK(m->functions, trouble, m->path, C_GetSlotInfo, id, &slot) != CKR_OK ||
+        CK(m->functions, trouble, m->path, C_GetTokenInfo, id, &token) != CKR_OK ||
+        !(token.flags & CKF_TOKEN_INITIALIZED))
+        return HSM_OK;
+    if (slot_fill(&out->list[out->count++], id, &slot, &token))
+        return HSM_OK;
+    return error_set(trouble, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory", m->path);
+}
+
 static hsm_status slots_step(struct module *m, struct module_live *live, void *arg, hsm_error *err)
 {
+    (void)live;
     struct slot_list *out = arg;
-    if (PKCS11_update_slots(live->ctx, &live->slots, &live->slot_count) != 0) {
-        unsigned long ckr = libp11_ckr();
-        return error_set(err, ckr ? ckr_status(ckr) : HSM_E_MODULE, ckr,
-                         "PKCS#11 module '%s': listing its slots failed: %s", m->path, hsm_ckr_name(ckr));
+    hsm_error trouble = {0};
+    CK_ULONG n = 0;
+    CK_SLOT_ID *ids = NULL;
+    /* Asking for the number first also makes the module look for slots anew (PKCS#11 2.40 section 5.5). */
+    CK_RV rv = CK(m->functions, err, m->path, C_GetSlotList, CK_TRUE, NULL, &n);
+    if (rv != CKR_OK)
+        return ckr_status(rv);
+    hsm_status status = HSM_OK;
+    n += 4; /* should some be plugged in meanwhile */
+    ids = OPENSSL_zalloc(n * sizeof(*ids));
+    out->list = OPENSSL_zalloc(n * sizeof(*out->list));
+    if (!ids || !out->list) {
+        status = error_set(err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory", m->path);
+        goto out;
     }
-    bool good = (out->list = OPENSSL_zalloc((live->slot_count + 1) * sizeof(*out->list))) != NULL;
-    for (unsigned i = 0; good && i < live->slot_count; i++) {
-        PKCS11_TOKEN *token = live->slots[i].token;
-        if (token && token->initialized)
-            good = slot_copy(&out->list[out->count++], &live->slots[i]);
-    }
-    return good ? HSM_OK : error_set(err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory", m->path);
+    rv = CK(m->functions, err, m->path, C_GetSlotList, CK_TRUE, ids, &n);
+    if (rv != CKR_OK)
+        status = ckr_status(rv);
+    for (CK_ULONG i = 0; i < n && status == HSM_OK; i++)
+        status = slot_read(m, ids[i], out, &trouble);
+    if (status == HSM_E_MEMORY || (status == HSM_OK && out->count == 0 && trouble.status != HSM_OK))
+        status = error_copy(err, &trouble);
+out:
+    OPENSSL_free(ids);
+    return status;
 }
 
 hsm_status module_slots(struct module *m, struct slot **list, size_t *count, hsm_error *err)
@@ -362,7 +397,8 @@ hsm_status module_slots(struct module *m, struct slot **list, size_t *count, hsm
     return status;
 }
 
-/* ---- Does the module fit a URI? ---------------------------------------------------------------------------- */
+/* ---- Does the module fit a URI?
+ * ---------------------------------------------------------------------------- */
 
 static bool same_file(const char *a, const char *b)
 {
@@ -398,7 +434,8 @@ static bool version_fits(const char *wanted, CK_VERSION v)
         return true;
     char *end = NULL;
     unsigned long major = strtoul(wanted, &end, 10);
-    unsigned long minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0; /* RFC 7512 section 2.3: no minor means 0 */
+    unsigned long minor =
+        *end == '.' ? strtoul(end + 1, NULL, 10) : 0; /* RFC 7512 section 2.3: no minor means 0 */
     return major == v.major && minor == v.minor;
 }
 
@@ -418,12 +455,13 @@ hsm_status module_match(struct module *m, const hsm_uri *uri, hsm_error *err)
         fits(uri->library_description, info.libraryDescription, sizeof(info.libraryDescription)) &&
         version_fits(uri->library_version, info.libraryVersion))
         return HSM_OK;
-    return error_set(err, HSM_E_NO_TOKEN, 0, "PKCS#11 module '%s' (%.32s, %u.%u) is not the library that the URI wants",
-                     m->path, (const char *)info.libraryDescription, info.libraryVersion.major,
-                     info.libraryVersion.minor);
+    return error_set(
+        err, HSM_E_NO_TOKEN, 0, "PKCS#11 module '%s' (%.32s, %u.%u) is not the library that the URI wants",
+        m->path, (const char *)info.libraryDescription, info.libraryVersion.major, info.libraryVersion.minor);
 }
 
-/* ---- Refused PINs ------------------------------------------------------------------------------------------ */
+/* ---- Refused PINs
+ * ------------------------------------------------------------------------------------------ */
 
 bool module_pin_was_refused(struct module *m, const struct slot *slot, const struct pin *pin)
 {
@@ -431,7 +469,8 @@ bool module_pin_was_refused(struct module *m, const struct slot *slot, const str
     bool refused = m->refused_count == REFUSED_MAX;
     for (unsigned i = 0; i < m->refused_count && !refused; i++) {
         const struct refused *r = &m->refused[i];
-        refused = strcmp(r->serial, slot->serial) == 0 && strcmp(r->label, slot->label) == 0 && pin_equal(r->pin, pin);
+        refused = strcmp(r->serial, slot->serial) == 0 && strcmp(r->label, slot->label) == 0 &&
+                  pin_equal(r->pin, pin);
     }
     registry_unlock();
     return refused;
@@ -439,7 +478,8 @@ bool module_pin_was_refused(struct module *m, const struct slot *slot, const str
 
 void module_pin_refuse(struct module *m, const struct slot *slot, const struct pin *pin)
 {
-    struct refused r = {OPENSSL_strdup(slot->serial), OPENSSL_strdup(slot->label), pin_new(pin->text, pin->len)};
+    struct refused r = {OPENSSL_strdup(slot->serial), OPENSSL_strdup(slot->label),
+                        pin_new(pin->text, pin->len)};
     registry_lock();
     bool room = m->refused_count < REFUSED_MAX && r.serial && r.label && r.pin;
     if (room)
@@ -454,7 +494,8 @@ void module_pin_refuse(struct module *m, const struct slot *slot, const struct p
     }
 }
 
-/* ---- The end ----------------------------------------------------------------------------------------------- */
+/* ---- The end
+ * ----------------------------------------------------------------------------------------------- */
 
 /* libp11 clears the error queue of whoever calls it: not the caller's. */
 static void *unload_main(void *arg)
@@ -462,7 +503,6 @@ static void *unload_main(void *arg)
     struct module_live *live = arg;
     if (!gate_enter())
         return NULL;
-    PKCS11_release_all_slots(live->ctx, live->slots, live->slot_count);
     PKCS11_CTX_unload(live->ctx); /* C_Finalize and dlclose */
     PKCS11_CTX_free(live->ctx);
     (void)dlclose(live->library);

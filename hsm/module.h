@@ -47,19 +47,20 @@ void slots_free(struct slot *list, size_t count);
 hsm_status module_match(struct module *m, const hsm_uri *uri, hsm_error *err);
 
 /*
- * PINs that a token of this module has refused, remembered for the life of the process by `serial` and `label`, so
- * that no second hsm object tries them again. At some number of them any PIN counts as refused.
+ * PINs that a token of this module has refused, remembered for the life of the process by `serial` and
+ * `label`, so that no second hsm object tries them again. At some number of them any PIN counts as refused.
  */
 bool module_pin_was_refused(struct module *m, const struct slot *slot, const struct pin *pin);
 void module_pin_refuse(struct module *m, const struct slot *slot, const struct pin *pin);
 
 /*
- * One call of Cryptoki: through the gate, and raised with its name and place if it fails. Evaluates to the CK_RV;
- * CKR_FUNCTION_CANCELED when the process is ending.
- *   CK(functions, err, where, C_Sign, session, in, in_len, out, &out_len)
+ * One call of Cryptoki: through the gate, and raised with its name and place if it fails. Evaluates to the
+ * CK_RV; CKR_FUNCTION_CANCELED when the process is ending. CK(functions, err, where, C_Sign, session, in,
+ * in_len, out, &out_len)
  */
-#define CK(functions, err, where, call, ...)                                                                   \
-    (gate_enter() ? ck_done((functions)->call(__VA_ARGS__), (err), #call, (where)) : ck_refused((err), (where)))
+#define CK(functions, err, where, call, ...)                                                                 \
+    (gate_enter() ? ck_done((functions)->call(__VA_ARGS__), (err), #call, (where))                           \
+                  : ck_refused((err), (where)))
 CK_RV ck_done(CK_RV rv, hsm_error *err, const char *call, const char *where);
 CK_RV ck_refused(hsm_error *err, const char *where);
 

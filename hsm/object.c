@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Searching a token and reading attributes. One search costs one C_FindObjects per batch however many objects the
- * token has: the token compares, not we.
+ * Searching a token and reading attributes. One search costs one C_FindObjects per batch however many objects
+ * the token has: the token compares, not we.
  */
 #include "object.h"
 #include "error.h"
@@ -14,9 +14,11 @@
 
 enum { BATCH = 64, ATTRIBUTE_MAX = 1 << 20 /* bytes; a certificate is a few thousand */ };
 
-/* ---- Searching --------------------------------------------------------------------------------------------- */
+/* ---- Searching
+ * --------------------------------------------------------------------------------------------- */
 
-static hsm_status handles_read(const struct place *place, CK_OBJECT_HANDLE **list, size_t *count, hsm_error *err)
+static hsm_status handles_read(const struct place *place, CK_OBJECT_HANDLE **list, size_t *count,
+                               hsm_error *err)
 {
     CK_OBJECT_HANDLE batch[BATCH];
     for (;;) {
@@ -27,7 +29,8 @@ static hsm_status handles_read(const struct place *place, CK_OBJECT_HANDLE **lis
         if (got == 0)
             return HSM_OK;
         if (got > BATCH)
-            return error_set(err, HSM_E_TOKEN, 0, "%s: C_FindObjects gave more objects than asked for", place->where);
+            return error_set(err, HSM_E_TOKEN, 0, "%s: C_FindObjects gave more objects than asked for",
+                             place->where);
         CK_OBJECT_HANDLE *more = OPENSSL_realloc(*list, (*count + got) * sizeof(**list));
         if (!more)
             return error_set(err, HSM_E_MEMORY, 0, "%s: out of memory", place->where);
@@ -54,7 +57,8 @@ hsm_status object_search(const struct place *place, const struct wanted *wanted,
     if (rv != CKR_OK)
         return ckr_status(rv);
     hsm_status status = handles_read(place, list, count, err);
-    rv = CK(place->functions, status == HSM_OK ? err : NULL, place->where, C_FindObjectsFinal, place->session);
+    rv =
+        CK(place->functions, status == HSM_OK ? err : NULL, place->where, C_FindObjectsFinal, place->session);
     if (status == HSM_OK && rv != CKR_OK)
         status = ckr_status(rv);
     if (status != HSM_OK) {
@@ -65,7 +69,8 @@ hsm_status object_search(const struct place *place, const struct wanted *wanted,
     return status;
 }
 
-/* ---- Attributes -------------------------------------------------------------------------------------------- */
+/* ---- Attributes
+ * -------------------------------------------------------------------------------------------- */
 
 static bool is_absent(CK_RV rv)
 {
@@ -77,8 +82,8 @@ static hsm_status attribute_absent(const struct place *place, CK_ATTRIBUTE_TYPE 
     return error_set(err, HSM_E_NO_OBJECT, 0, "%s: the object has no attribute 0x%lx", place->where, type);
 }
 
-hsm_status object_attribute(const struct place *place, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, uint8_t **value,
-                            size_t *len, hsm_error *err)
+hsm_status object_attribute(const struct place *place, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+                            uint8_t **value, size_t *len, hsm_error *err)
 {
     *value = NULL;
     *len = 0;
@@ -89,7 +94,8 @@ hsm_status object_attribute(const struct place *place, CK_OBJECT_HANDLE object, 
     if (rv != CKR_OK)
         return ckr_status(rv);
     if (a.ulValueLen > ATTRIBUTE_MAX)
-        return error_set(err, HSM_E_TOKEN, 0, "%s: attribute 0x%lx has %lu bytes", place->where, type, a.ulValueLen);
+        return error_set(err, HSM_E_TOKEN, 0, "%s: attribute 0x%lx has %lu bytes", place->where, type,
+                         a.ulValueLen);
     uint8_t *buf = OPENSSL_zalloc(a.ulValueLen + 1);
     if (!buf)
         return error_set(err, HSM_E_MEMORY, 0, "%s: out of memory", place->where);
@@ -125,7 +131,8 @@ static hsm_status attribute_number(const struct place *place, CK_OBJECT_HANDLE o
     return a.ulValueLen == sizeof(*out) ? HSM_OK : attribute_absent(place, type, err);
 }
 
-/* ---- Public parts ------------------------------------------------------------------------------------------ */
+/* ---- Public parts
+ * ------------------------------------------------------------------------------------------ */
 
 /* Two attributes, given to whoever makes a public part of them. */
 static hsm_status public_from_pair(const struct place *place, CK_OBJECT_HANDLE object, CK_KEY_TYPE type,
@@ -137,7 +144,8 @@ static hsm_status public_from_pair(const struct place *place, CK_OBJECT_HANDLE o
     hsm_status status =
         object_attribute(place, object, rsa ? CKA_MODULUS : CKA_EC_PARAMS, &first, &first_len, err);
     if (status == HSM_OK)
-        status = object_attribute(place, object, rsa ? CKA_PUBLIC_EXPONENT : CKA_EC_POINT, &second, &second_len, err);
+        status = object_attribute(place, object, rsa ? CKA_PUBLIC_EXPONENT : CKA_EC_POINT, &second,
+                                  &second_len, err);
     if (status == HSM_OK && (first_len == 0 || second_len == 0)) /* some tokens say "empty" for "none" */
         status = attribute_absent(place, rsa ? CKA_MODULUS : CKA_EC_POINT, err);
     if (status == HSM_OK)
@@ -149,14 +157,16 @@ static hsm_status public_from_pair(const struct place *place, CK_OBJECT_HANDLE o
 }
 
 /* From the object's own attributes. HSM_E_NO_OBJECT: it has not got them. */
-static hsm_status public_from_key(const struct place *place, CK_OBJECT_HANDLE object, hsm_public *out, hsm_error *err)
+static hsm_status public_from_key(const struct place *place, CK_OBJECT_HANDLE object, hsm_public *out,
+                                  hsm_error *err)
 {
     CK_KEY_TYPE type = 0;
     hsm_status status = attribute_number(place, object, CKA_KEY_TYPE, &type, err);
     if (status != HSM_OK)
         return status;
     if (type != CKK_RSA && type != CKK_EC)
-        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: a key of type 0x%lx, neither RSA nor EC", place->where, type);
+        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: a key of type 0x%lx, neither RSA nor EC",
+                         place->where, type);
     return public_from_pair(place, object, type, out, err);
 }
 
@@ -178,11 +188,11 @@ static hsm_status public_from_neighbour(const struct place *place, CK_OBJECT_CLA
 {
     CK_OBJECT_HANDLE *list = NULL;
     size_t count = 0;
-    hsm_status status =
-        object_search(place, &(struct wanted){.class = class, .id = id, .id_len = id_len}, &list, &count, err);
+    hsm_status status = object_search(place, &(struct wanted){.class = class, .id = id, .id_len = id_len},
+                                      &list, &count, err);
     if (status == HSM_OK)
-        status = error_set(err, HSM_E_NO_OBJECT, 0, "%s: the token does not tell the public part of a private key",
-                           place->where);
+        status = error_set(err, HSM_E_NO_OBJECT, 0,
+                           "%s: the token does not tell the public part of a private key", place->where);
     for (size_t i = 0; i < count && status == HSM_E_NO_OBJECT; i++)
         status = class == CKO_CERTIFICATE ? public_from_cert_object(place, list[i], out, err)
                                           : public_from_key(place, list[i], out, err);

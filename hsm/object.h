@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Objects of a token: searching by template and reading what they are. Works on a given session, knows no login and
- * no recovery; a failure leaves the CK_RV in err->ckr, for the callers to act on.
+ * Objects of a token: searching by template and reading what they are. Works on a given session, knows no
+ * login and no recovery; a failure leaves the CK_RV in err->ckr, for the callers to act on.
  */
 #ifndef HSM_OBJECT_H
 #define HSM_OBJECT_H
@@ -29,15 +29,16 @@ struct wanted {
 hsm_status object_search(const struct place *place, const struct wanted *wanted, CK_OBJECT_HANDLE **list,
                          size_t *count, hsm_error *err);
 
-/* One attribute, OPENSSL_malloc'd with a zero byte behind it. HSM_E_NO_OBJECT if the object does not have it. */
-hsm_status object_attribute(const struct place *place, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, uint8_t **value,
-                            size_t *len, hsm_error *err);
+/* One attribute, OPENSSL_malloc'd with a zero byte behind it. HSM_E_NO_OBJECT if the object does not have it.
+ */
+hsm_status object_attribute(const struct place *place, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+                            uint8_t **value, size_t *len, hsm_error *err);
 /* A CK_BBOOL; `otherwise` if the object does not tell. */
 bool object_flag(const struct place *place, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, bool otherwise);
 
 /*
- * The public part of a private or public key: from its own attributes, else from the public key with the same CKA_ID,
- * else from the certificate with the same CKA_ID.
+ * The public part of a private or public key: from its own attributes, else from the public key with the same
+ * CKA_ID, else from the certificate with the same CKA_ID.
  */
 hsm_status object_public(const struct place *place, CK_OBJECT_HANDLE object, const uint8_t *id, size_t id_len,
                          hsm_public *out, hsm_error *err);

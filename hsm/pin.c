@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PINs in locked memory, and reading them from where the URI or the settings point. Whether a PIN may be shown to
- * a token is token.c's matter. Nothing here writes a PIN, or what may be one, into a message.
+ * PINs in locked memory, and reading them from where the URI or the settings point. Whether a PIN may be
+ * shown to a token is token.c's matter. Nothing here writes a PIN, or what may be one, into a message.
  */
 #include "pin.h"
 #include "error.h"
@@ -65,7 +65,8 @@ bool pin_equal(const struct pin *a, const struct pin *b)
     return a->len == b->len && CRYPTO_memcmp(a->text, b->text, a->len) == 0;
 }
 
-/* ---- Sources ---------------------------------------------------------------------------------------------- */
+/* ---- Sources ----------------------------------------------------------------------------------------------
+ */
 
 /* Cuts the text to its first line: editors and `echo` leave a newline behind the PIN. */
 static void pin_cut_line(struct pin *pin)
@@ -86,13 +87,15 @@ static hsm_status pin_fill(struct pin *pin, int fd, const char *path, hsm_error 
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return error_set(err, HSM_E_SETTINGS, 0, "PIN file '%s': cannot be read: %s", path, strerror(errno));
+            return error_set(err, HSM_E_SETTINGS, 0, "PIN file '%s': cannot be read: %s", path,
+                             strerror(errno));
         if (got == 0)
             break;
         pin->len += (size_t)got;
     }
     if (pin->len == PIN_MAX && !memchr(pin->text, '\n', PIN_MAX))
-        return error_set(err, HSM_E_SETTINGS, 0, "PIN file '%s': its first line is longer than any PIN", path);
+        return error_set(err, HSM_E_SETTINGS, 0, "PIN file '%s': its first line is longer than any PIN",
+                         path);
     pin_cut_line(pin);
     if (pin->len == 0)
         return error_set(err, HSM_E_SETTINGS, 0, "PIN file '%s': its first line is empty", path);
@@ -105,7 +108,8 @@ static hsm_status pin_read_file(struct pin **out, const char *path, hsm_error *e
     struct pin *pin = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
-        return error_set(err, HSM_E_SETTINGS, 0, "PIN file '%s': cannot be opened: %s", path, strerror(errno));
+        return error_set(err, HSM_E_SETTINGS, 0, "PIN file '%s': cannot be opened: %s", path,
+                         strerror(errno));
     pin = pin_alloc();
     if (!pin) {
         status = error_set(err, HSM_E_MEMORY, 0, "PIN file '%s': no memory for a PIN", path);
@@ -144,7 +148,8 @@ static const char *file_uri_path(const char *text)
     return strncmp(path, "//", 2) == 0 ? NULL : path;
 }
 
-/* RFC 7512 section 2.4: a file: URI or a path; "|command" is allowed to be refused, and we run no commands. */
+/* RFC 7512 section 2.4: a file: URI or a path; "|command" is allowed to be refused, and we run no commands.
+ */
 static hsm_status pin_from_source(struct pin **out, const char *source, const char *where, hsm_error *err)
 {
     if (source[0] == '|')

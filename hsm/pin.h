@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PINs, and where they come from. A PIN lives alone on a page of its own that is locked in memory and left out of
- * core dumps; freeing it wipes it.
+ * PINs, and where they come from. A PIN lives alone on a page of its own that is locked in memory and left
+ * out of core dumps; freeing it wipes it.
  */
 #ifndef HSM_PIN_H
 #define HSM_PIN_H
@@ -27,7 +27,8 @@ void pin_lock(struct pin *pin);
 
 struct pin *pin_copy(const struct pin *pin); /* NULL of NULL, or if out of memory */
 
-/* A PIN as the settings give it: the PIN itself, or "file:PATH" to be read when it is needed. Both NULL: none. */
+/* A PIN as the settings give it: the PIN itself, or "file:PATH" to be read when it is needed. Both NULL:
+ * none. */
 struct pin_setting {
     struct pin *pin;
     char *file;
@@ -44,6 +45,7 @@ struct pin_sources {
 };
 
 /* The PIN for the token named `label`. HSM_OK with `*out` NULL means that nobody knows one. */
-hsm_status pin_resolve(struct pin **out, const struct pin_sources *sources, const char *label, hsm_error *err);
+hsm_status pin_resolve(struct pin **out, const struct pin_sources *sources, const char *label,
+                       hsm_error *err);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tasks, their queue, and the threads that run them. What a task does is its own matter (sign.c, find.c); nothing
- * here knows of Cryptoki.
+ * Tasks, their queue, and the threads that run them. What a task does is its own matter (sign.c, find.c);
+ * nothing here knows of Cryptoki.
  *
  * Locks: the pool's guards queue and threads, the task's guards its result. They are never held together.
  */
@@ -34,12 +34,13 @@ struct pool {
 };
 
 /*
- * All pools that were ever made and not freed. Those of the parent stay in it after a fork: never touched again, but
- * known, so that leak checkers see that they are kept on purpose.
+ * All pools that were ever made and not freed. Those of the parent stay in it after a fork: never touched
+ * again, but known, so that leak checkers see that they are kept on purpose.
  */
 static struct pool *all_pools;
 
-/* ---- Tasks ------------------------------------------------------------------------------------------------ */
+/* ---- Tasks ------------------------------------------------------------------------------------------------
+ */
 
 void task_init(struct task *task, const struct task_ops *ops)
 {
@@ -122,8 +123,8 @@ void task_abandon(struct task *task)
 bool task_wait(struct task *task, unsigned timeout_ms, hsm_error *err)
 {
     if (task_is_foreign(task)) {
-        error_set(err, HSM_E_SHUTDOWN, 0, "%s: the operation was begun before a fork and stays with the parent",
-                  task->pool->where);
+        error_set(err, HSM_E_SHUTDOWN, 0,
+                  "%s: the operation was begun before a fork and stays with the parent", task->pool->where);
         task_release(task);
         return false;
     }
@@ -142,7 +143,8 @@ bool task_wait(struct task *task, unsigned timeout_ms, hsm_error *err)
     return false;
 }
 
-/* ---- Workers ---------------------------------------------------------------------------------------------- */
+/* ---- Workers ----------------------------------------------------------------------------------------------
+ */
 
 static struct task *queue_pop(struct pool *pool)
 {
@@ -255,12 +257,14 @@ hsm_status task_submit(struct pool *pool, struct task *task, hsm_job_done done, 
         goto out;
     }
     if (pool->queued >= pool->queue_max) {
-        status = error_set(err, HSM_E_BUSY, 0, "%s: %u operations wait already; try again later or allow more",
-                           pool->where, pool->queued);
+        status =
+            error_set(err, HSM_E_BUSY, 0, "%s: %u operations wait already; try again later or allow more",
+                      pool->where, pool->queued);
         goto out;
     }
     /* A thread that was woken but does not run yet still counts as idle, so compare with what waits. */
-    if (pool->queued + 1 > pool->idle && pool->alive < pool->limit && !worker_start(pool) && pool->alive == 0) {
+    if (pool->queued + 1 > pool->idle && pool->alive < pool->limit && !worker_start(pool) &&
+        pool->alive == 0) {
         status = error_set(err, HSM_E_MEMORY, 0, "%s: cannot start a thread", pool->where);
         goto out;
     }
@@ -276,7 +280,8 @@ out:
     return status;
 }
 
-/* ---- Pools ------------------------------------------------------------------------------------------------ */
+/* ---- Pools ------------------------------------------------------------------------------------------------
+ */
 
 struct pool *pool_new(const char *name, const char *where, unsigned limit, unsigned queue_max,
                       void (*end)(struct worker *))
@@ -360,7 +365,8 @@ bool pool_stop(struct pool *pool, unsigned bound_ms)
 
 void pool_free(struct pool *pool)
 {
-    /* At exit another thread may be walking the list (pools_stop_all): let the process take the memory along. */
+    /* At exit another thread may be walking the list (pools_stop_all): let the process take the memory along.
+     */
     if (!pool || pool->generation != process_generation() || gate_is_shut())
         return;
     registry_lock();
@@ -379,7 +385,8 @@ void pool_free(struct pool *pool)
 
 bool pools_stop_all(unsigned bound_ms)
 {
-    /* Only new pools could change the list behind us, at its head; at exit nobody may make use of one any more. */
+    /* Only new pools could change the list behind us, at its head; at exit nobody may make use of one any
+     * more. */
     registry_lock();
     struct pool *pool = all_pools;
     registry_unlock();

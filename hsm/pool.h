@@ -38,8 +38,8 @@ struct task_ops {
 };
 
 /*
- * Embedded at the start of what is to be done. Two references: the caller's, until task_wait or task_abandon, and
- * the pool's, until it has run. So the caller may go while the token still works.
+ * Embedded at the start of what is to be done. Two references: the caller's, until task_wait or task_abandon,
+ * and the pool's, until it has run. So the caller may go while the token still works.
  */
 struct task {
     const struct task_ops *ops;
@@ -64,15 +64,16 @@ void task_discard(struct task *task);
 hsm_status task_submit(struct pool *pool, struct task *task, hsm_job_done done, void *arg, hsm_error *err);
 bool task_is_ready(struct task *task);
 /*
- * Waits for the result. True: it is there, and the caller still holds the task (task_release). False: too late, or
- * the task belongs to the parent of this process; it has been abandoned, err says so.
+ * Waits for the result. True: it is there, and the caller still holds the task (task_release). False: too
+ * late, or the task belongs to the parent of this process; it has been abandoned, err says so.
  */
 bool task_wait(struct task *task, unsigned timeout_ms, hsm_error *err);
 void task_release(struct task *task);
 /* The caller goes. A task that still waits is taken out of the queue; `done` will not be called any more. */
 void task_abandon(struct task *task);
 
-/* `name` (at most 15 characters) is what the threads are called; `end` runs as the last thing on each, may be NULL. */
+/* `name` (at most 15 characters) is what the threads are called; `end` runs as the last thing on each, may be
+ * NULL. */
 struct pool *pool_new(const char *name, const char *where, unsigned limit, unsigned queue_max,
                       void (*end)(struct worker *));
 /* Lowers the number of threads that may be started from now on; never below 1. */

@@ -2,11 +2,12 @@
 /*
  * Fork, the gate in front of Cryptoki, and the registry lock. What is done at exit stands in exit.c.
  *
- * Why fork waits: the child gets a copy of the module and of libcrypto as they are at that instant. If a thread
- * of the parent is in the middle of C_Sign, the copy has locks that nobody will ever release and half-changed
- * lists, and C_Finalize in the child hangs or crashes on them. So the handler that runs before fork keeps further
- * threads from entering and waits until those inside have left: one signature long. It waits for a bound at most,
- * since a token may hang, and not at all where the module itself forks. Apart from that the handlers only count.
+ * Why fork waits: the child gets a copy of the module and of libcrypto as they are at that instant. If a
+ * thread of the parent is in the middle of C_Sign, the copy has locks that nobody will ever release and
+ * half-changed lists, and C_Finalize in the child hangs or crashes on them. So the handler that runs before
+ * fork keeps further threads from entering and waits until those inside have left: one signature long. It
+ * waits for a bound at most, since a token may hang, and not at all where the module itself forks. Apart from
+ * that the handlers only count.
  */
 #include "process.h"
 
@@ -32,7 +33,8 @@ static struct {
 
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 
-/* ---- The gate --------------------------------------------------------------------------------------------- */
+/* ---- The gate ---------------------------------------------------------------------------------------------
+ */
 
 static bool gate_is_closed(void)
 {
@@ -55,7 +57,8 @@ bool gate_enter(void)
         return true;
     }
     for (;;) {
-        /* Counted first and checked then, so that whoever closes the gate sees us or we see that it is closed. */
+        /* Counted first and checked then, so that whoever closes the gate sees us or we see that it is
+         * closed. */
         atomic_fetch_add(&gate.inside, 1);
         if (!gate_is_closed())
             break;
@@ -110,7 +113,8 @@ bool hsm_inside_cryptoki(void)
     return depth > 0;
 }
 
-/* ---- Fork ------------------------------------------------------------------------------------------------- */
+/* ---- Fork -------------------------------------------------------------------------------------------------
+ */
 
 unsigned process_generation(void)
 {
@@ -160,7 +164,8 @@ void process_init(void)
     pthread_once(&once, process_init_once);
 }
 
-/* ---- Small things ----------------------------------------------------------------------------------------- */
+/* ---- Small things -----------------------------------------------------------------------------------------
+ */
 
 void registry_lock(void)
 {
@@ -198,7 +203,8 @@ bool deadline_passed(const struct timespec *deadline)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec > deadline->tv_sec || (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
+    return now.tv_sec > deadline->tv_sec ||
+           (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
 }
 
 void library_pin(const void *symbol)

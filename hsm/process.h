@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The process as this room sees it: forks are counted, Cryptoki is entered through a gate, the registry lock guards
- * what is shared in the whole process.
+ * The process as this room sees it: forks are counted, Cryptoki is entered through a gate, the registry lock
+ * guards what is shared in the whole process.
  */
 #ifndef HSM_PROCESS_H
 #define HSM_PROCESS_H
@@ -15,8 +15,8 @@
 void process_init(void);
 
 /*
- * Counts the forks between the first process and this one. Whatever has threads or locks remembers under which
- * generation it was made; of another generation it is a dead copy of the parent's, not to be touched.
+ * Counts the forks between the first process and this one. Whatever has threads or locks remembers under
+ * which generation it was made; of another generation it is a dead copy of the parent's, not to be touched.
  */
 unsigned process_generation(void);
 
@@ -29,8 +29,8 @@ bool gate_shut(unsigned bound_ms);
 bool gate_is_shut(void);
 
 /*
- * A leaf lock for lists of the whole process: hold it for a few instructions, call nothing that blocks, take no other
- * lock under it. Valid in a child of fork.
+ * A leaf lock for lists of the whole process: hold it for a few instructions, call nothing that blocks, take
+ * no other lock under it. Valid in a child of fork.
  */
 void registry_lock(void);
 void registry_unlock(void);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Public parts of keys, normalised: numbers without leading zeros, curves by OpenSSL's name, points checked to be on
- * their curve and uncompressed. Where the bytes come from is object.c's matter.
+ * Public parts of keys, normalised: numbers without leading zeros, curves by OpenSSL's name, points checked
+ * to be on their curve and uncompressed. Where the bytes come from is object.c's matter.
  *
- * Certificates are taken apart by hand, and not with d2i_X509, because that would ask every provider of the process,
- * us included, to decode the key in it.
+ * Certificates are taken apart by hand, and not with d2i_X509, because that would ask every provider of the
+ * process, us included, to decode the key in it.
  */
 #include "public.h"
 #include "error.h"
@@ -18,7 +18,8 @@
 
 enum { RSA_BITS_MIN = 1024, RSA_BITS_MAX = HSM_SIGNATURE_MAX * 8 };
 
-/* ---- DER (X.690) ------------------------------------------------------------------------------------------- */
+/* ---- DER (X.690)
+ * ------------------------------------------------------------------------------------------- */
 
 struct der {
     const uint8_t *at;
@@ -54,7 +55,8 @@ static bool der_skip(struct der *in, int tag)
     return der_take(in, V_ASN1_UNIVERSAL, tag, &ignored);
 }
 
-/* The OBJECT IDENTIFIER at the start of `in`, as an OpenSSL NID; NID_undef if it is none that OpenSSL knows. */
+/* The OBJECT IDENTIFIER at the start of `in`, as an OpenSSL NID; NID_undef if it is none that OpenSSL knows.
+ */
 static int der_nid(struct der in)
 {
     const uint8_t *p = in.at;
@@ -64,7 +66,8 @@ static int der_nid(struct der in)
     return nid;
 }
 
-/* ---- RSA --------------------------------------------------------------------------------------------------- */
+/* ---- RSA
+ * --------------------------------------------------------------------------------------------------- */
 
 static unsigned number_bits(const uint8_t *n, size_t len)
 {
@@ -83,8 +86,8 @@ hsm_status public_from_rsa(hsm_public *out, const uint8_t *n, size_t n_len, cons
     for (; e_len > 0 && *e == 0; e++)
         e_len--;
     if (e_len == 0 || n_len > HSM_SIGNATURE_MAX || number_bits(n, n_len) < RSA_BITS_MIN)
-        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: an RSA key of %zu bits; %d to %d are supported", where,
-                         n_len * 8, RSA_BITS_MIN, RSA_BITS_MAX);
+        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: an RSA key of %zu bits; %d to %d are supported",
+                         where, n_len * 8, RSA_BITS_MIN, RSA_BITS_MAX);
     out->type = HSM_KEY_RSA;
     out->n = OPENSSL_memdup(n, n_len);
     out->e = OPENSSL_memdup(e, e_len);
@@ -97,10 +100,12 @@ hsm_status public_from_rsa(hsm_public *out, const uint8_t *n, size_t n_len, cons
     return error_set(err, HSM_E_MEMORY, 0, "%s: out of memory", where);
 }
 
-/* ---- EC ---------------------------------------------------------------------------------------------------- */
+/* ---- EC
+ * ---------------------------------------------------------------------------------------------------- */
 
 /* Checks the point and writes it uncompressed. */
-static bool point_normalise(const EC_GROUP *group, const uint8_t *in, size_t in_len, uint8_t **out, size_t *out_len)
+static bool point_normalise(const EC_GROUP *group, const uint8_t *in, size_t in_len, uint8_t **out,
+                            size_t *out_len)
 {
     EC_POINT *point = EC_POINT_new(group);
     bool good = point && EC_POINT_oct2point(group, point, in, in_len, NULL) == 1 &&
@@ -124,17 +129,19 @@ hsm_status public_from_ec(hsm_public *out, const uint8_t *params, size_t params_
     int nid = der_nid((struct der){params, params_len});
     EC_GROUP *group = nid != NID_undef ? EC_GROUP_new_by_curve_name(nid) : NULL;
     if (!group) {
-        status = error_set(err, HSM_E_UNSUPPORTED, 0, "%s: its curve is none that libcrypto knows by name", where);
+        status =
+            error_set(err, HSM_E_UNSUPPORTED, 0, "%s: its curve is none that libcrypto knows by name", where);
         goto out;
     }
-    /* PKCS#11 2.40 section 2.3.3 wants the point in an OCTET STRING; some tokens give it bare. A bare uncompressed
-     * point begins with 4 too, but then its length does not come out. */
+    /* PKCS#11 2.40 section 2.3.3 wants the point in an OCTET STRING; some tokens give it bare. A bare
+     * uncompressed point begins with 4 too, but then its length does not come out. */
     struct der in = {point, point_len}, inner = {0};
     if (der_take(&in, V_ASN1_UNIVERSAL, V_ASN1_OCTET_STRING, &inner) && in.len == 0 &&
         point_normalise(group, inner.at, inner.len, &normal, &normal_len)) {
         status = HSM_OK;
     } else if (!point_normalise(group, point, point_len, &normal, &normal_len)) {
-        status = error_set(err, HSM_E_UNSUPPORTED, 0, "%s: its public point is not on curve %s", where, OBJ_nid2sn(nid));
+        status = error_set(err, HSM_E_UNSUPPORTED, 0, "%s: its public point is not on curve %s", where,
+                           OBJ_nid2sn(nid));
         goto out;
     }
     out->type = HSM_KEY_EC;
@@ -147,7 +154,8 @@ out:
     return status;
 }
 
-/* ---- Certificates (RFC 5280 section 4.1) --------------------------------------------------------------------- */
+/* ---- Certificates (RFC 5280 section 4.1)
+ * --------------------------------------------------------------------- */
 
 /* Finds the SubjectPublicKeyInfo: its algorithm and the bits of the key. */
 static bool cert_key(struct der in, struct der *algorithm, struct der *key)
@@ -156,11 +164,11 @@ static bool cert_key(struct der in, struct der *algorithm, struct der *key)
     if (!der_sequence(&in, &cert) || !der_sequence(&cert, &tbs))
         return false;
     (void)der_take(&tbs, V_ASN1_CONTEXT_SPECIFIC, 0, &version); /* absent in version 1 */
-    bool good = der_skip(&tbs, V_ASN1_INTEGER)      /* serialNumber */
-                && der_skip(&tbs, V_ASN1_SEQUENCE)  /* signature */
-                && der_skip(&tbs, V_ASN1_SEQUENCE)  /* issuer */
-                && der_skip(&tbs, V_ASN1_SEQUENCE)  /* validity */
-                && der_skip(&tbs, V_ASN1_SEQUENCE); /* subject */
+    bool good = der_skip(&tbs, V_ASN1_INTEGER)                  /* serialNumber */
+                && der_skip(&tbs, V_ASN1_SEQUENCE)              /* signature */
+                && der_skip(&tbs, V_ASN1_SEQUENCE)              /* issuer */
+                && der_skip(&tbs, V_ASN1_SEQUENCE)              /* validity */
+                && der_skip(&tbs, V_ASN1_SEQUENCE);             /* subject */
     good = good && der_sequence(&tbs, &spki) && der_sequence(&spki, algorithm) &&
            der_take(&spki, V_ASN1_UNIVERSAL, V_ASN1_BIT_STRING, key) && key->len > 0 && key->at[0] == 0;
     if (good) { /* the first byte counts unused bits */
@@ -179,7 +187,8 @@ static hsm_status rsa_from_key_bits(hsm_public *out, struct der key, const char 
     return public_from_rsa(out, n.at, n.len, e.at, e.len, where, err);
 }
 
-hsm_status public_from_cert(hsm_public *out, const uint8_t *der, size_t len, const char *where, hsm_error *err)
+hsm_status public_from_cert(hsm_public *out, const uint8_t *der, size_t len, const char *where,
+                            hsm_error *err)
 {
     struct der algorithm, key, oid;
     *out = (hsm_public){0};
@@ -198,7 +207,8 @@ hsm_status public_from_cert(hsm_public *out, const uint8_t *der, size_t len, con
     }
 }
 
-/* ---- Life -------------------------------------------------------------------------------------------------- */
+/* ---- Life
+ * -------------------------------------------------------------------------------------------------- */
 
 static bool same_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
 {
@@ -208,7 +218,8 @@ static bool same_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t 
 bool public_equal(const hsm_public *a, const hsm_public *b)
 {
     return a->type == b->type && same_bytes(a->n, a->n_len, b->n, b->n_len) &&
-           same_bytes(a->e, a->e_len, b->e, b->e_len) && same_bytes(a->point, a->point_len, b->point, b->point_len) &&
+           same_bytes(a->e, a->e_len, b->e, b->e_len) &&
+           same_bytes(a->point, a->point_len, b->point, b->point_len) &&
            (a->type != HSM_KEY_EC || strcmp(a->group, b->group) == 0);
 }
 

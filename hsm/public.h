@@ -11,7 +11,8 @@ hsm_status public_from_rsa(hsm_public *out, const uint8_t *n, size_t n_len, cons
 /* CKA_EC_PARAMS and CKA_EC_POINT, the latter with or without its OCTET STRING. */
 hsm_status public_from_ec(hsm_public *out, const uint8_t *params, size_t params_len, const uint8_t *point,
                           size_t point_len, const char *where, hsm_error *err);
-hsm_status public_from_cert(hsm_public *out, const uint8_t *der, size_t len, const char *where, hsm_error *err);
+hsm_status public_from_cert(hsm_public *out, const uint8_t *der, size_t len, const char *where,
+                            hsm_error *err);
 
 bool public_equal(const hsm_public *a, const hsm_public *b);
 void public_clear(hsm_public *p);

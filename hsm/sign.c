@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Signing: C_SignInit and C_Sign on a worker, with one retry after a loss (token.c repairs, this file repeats). The
- * hashing has been done by the caller, in libcrypto.
+ * Signing: C_SignInit and C_Sign on a worker, with one retry after a loss (token.c repairs, this file
+ * repeats). The hashing has been done by the caller, in libcrypto.
  */
 #include "error.h"
 #include "hsm-int.h"
@@ -29,10 +29,8 @@ static const struct {
     CK_MECHANISM_TYPE hash;
     CK_RSA_PKCS_MGF_TYPE mgf;
 } hashes[] = {
-    [HSM_SHA1] = {20, CKM_SHA_1, CKG_MGF1_SHA1},
-    [HSM_SHA224] = {28, CKM_SHA224, CKG_MGF1_SHA224},
-    [HSM_SHA256] = {32, CKM_SHA256, CKG_MGF1_SHA256},
-    [HSM_SHA384] = {48, CKM_SHA384, CKG_MGF1_SHA384},
+    [HSM_SHA1] = {20, CKM_SHA_1, CKG_MGF1_SHA1},      [HSM_SHA224] = {28, CKM_SHA224, CKG_MGF1_SHA224},
+    [HSM_SHA256] = {32, CKM_SHA256, CKG_MGF1_SHA256}, [HSM_SHA384] = {48, CKM_SHA384, CKG_MGF1_SHA384},
     [HSM_SHA512] = {64, CKM_SHA512, CKG_MGF1_SHA512},
 };
 
@@ -47,7 +45,8 @@ size_t hsm_signature_len(const hsm_key *key)
     return p->type == HSM_KEY_RSA ? p->n_len : 2 * (((size_t)p->bits + 7) / 8);
 }
 
-/* ---- On the worker ----------------------------------------------------------------------------------------- */
+/* ---- On the worker
+ * ----------------------------------------------------------------------------------------- */
 
 /* The mechanism as Cryptoki wants it. `params` must live as long as `*out`. */
 static void mechanism_fill(const hsm_mechanism *mech, CK_MECHANISM *out, CK_RSA_PKCS_PSS_PARAMS *params)
@@ -58,7 +57,8 @@ static void mechanism_fill(const hsm_mechanism *mech, CK_MECHANISM *out, CK_RSA_
         out->mechanism = CKM_RSA_PKCS;
         break;
     case HSM_RSA_PSS:
-        *params = (CK_RSA_PKCS_PSS_PARAMS){hashes[mech->hash].hash, hashes[mech->mgf_hash].mgf, mech->salt_len};
+        *params =
+            (CK_RSA_PKCS_PSS_PARAMS){hashes[mech->hash].hash, hashes[mech->mgf_hash].mgf, mech->salt_len};
         *out = (CK_MECHANISM){CKM_RSA_PKCS_PSS, params, sizeof(*params)};
         break;
     case HSM_ECDSA:
@@ -93,10 +93,12 @@ static hsm_status sign_once(struct hsm_job *job, struct worker *worker, hsm_erro
         }
     }
     job->out_len = sizeof(job->out);
-    rv = CK(place.functions, err, place.where, C_Sign, place.session, job->in, job->in_len, job->out, &job->out_len);
+    rv = CK(place.functions, err, place.where, C_Sign, place.session, job->in, job->in_len, job->out,
+            &job->out_len);
     if (rv != CKR_OK) {
         if (rv == CKR_BUFFER_TOO_SMALL || rv == CKR_FUNCTION_CANCELED)
-            token_drop_session(token, worker); /* the operation may still be active (PKCS#11 2.40 section 5.11) */
+            token_drop_session(token,
+                               worker); /* the operation may still be active (PKCS#11 2.40 section 5.11) */
         return ckr_status(rv);
     }
     return HSM_OK;
@@ -151,7 +153,8 @@ static void job_destroy(struct task *task)
 
 static const struct task_ops sign_ops = {sign_run, job_destroy};
 
-/* ---- On the caller's thread --------------------------------------------------------------------------------- */
+/* ---- On the caller's thread
+ * --------------------------------------------------------------------------------- */
 
 /* Refuses what no token could do before it costs a round trip to one. */
 static hsm_status input_check(hsm_key *key, const hsm_mechanism *mech, size_t in_len, hsm_error *err)
@@ -162,15 +165,17 @@ static hsm_status input_check(hsm_key *key, const hsm_mechanism *mech, size_t in
     if (!hsm_key_is_private(key))
         return error_set(err, HSM_E_UNSUPPORTED, 0, "key '%s': it is a public key and cannot sign", label);
     if (p->type != wanted)
-        return error_set(err, HSM_E_UNSUPPORTED, 0, "key '%s': wrong kind of signature for this type of key", label);
+        return error_set(err, HSM_E_UNSUPPORTED, 0, "key '%s': wrong kind of signature for this type of key",
+                         label);
     if (in_len == 0 || in_len > HSM_INPUT_MAX)
         return error_set(err, HSM_E_UNSUPPORTED, 0, "key '%s': %zu bytes cannot be signed", label, in_len);
     if (mech->scheme == HSM_RSA_PKCS1 && in_len + 11 > p->n_len) /* RFC 8017 section 9.2 */
-        return error_set(err, HSM_E_UNSUPPORTED, 0, "key '%s': %zu bytes are too many for %u bits", label, in_len,
-                         p->bits);
+        return error_set(err, HSM_E_UNSUPPORTED, 0, "key '%s': %zu bytes are too many for %u bits", label,
+                         in_len, p->bits);
     if (mech->scheme == HSM_RSA_PSS &&
         (!hash_is_known(mech->hash) || !hash_is_known(mech->mgf_hash) || in_len != hashes[mech->hash].len))
-        return error_set(err, HSM_E_UNSUPPORTED, 0, "key '%s': PSS wants a hash and a digest of its length", label);
+        return error_set(err, HSM_E_UNSUPPORTED, 0, "key '%s': PSS wants a hash and a digest of its length",
+                         label);
     return HSM_OK;
 }
 
@@ -183,7 +188,8 @@ static struct hsm_job *job_new(hsm_key *key, const hsm_mechanism *mech, const ui
     job->timeout_ms = hsm_owner(key_hsm(key))->timeout_ms;
     job->data = keydata_ref(key_data(key));
     job->mech = *mech;
-    /* FIPS 186-4 section 6.4: the leftmost bits of a longer digest; some tokens refuse to do that themselves. */
+    /* FIPS 186-4 section 6.4: the leftmost bits of a longer digest; some tokens refuse to do that themselves.
+     */
     size_t order = hsm_signature_len(key) / 2;
     job->in_len = mech->scheme == HSM_ECDSA && in_len > order ? order : in_len;
     memcpy(job->in, in, job->in_len);
@@ -230,11 +236,13 @@ hsm_status hsm_job_finish(hsm_job *job, uint8_t *sig, size_t *sig_len, hsm_error
     if (job->task.err.status != HSM_OK)
         status = error_copy(err, &job->task.err);
     else if (job->out_len != hsm_signature_len(key))
-        status = error_set(err, HSM_E_TOKEN, 0, "key '%s': the token's signature has %lu bytes instead of %zu",
-                           hsm_key_label(key), job->out_len, hsm_signature_len(key));
+        status =
+            error_set(err, HSM_E_TOKEN, 0, "key '%s': the token's signature has %lu bytes instead of %zu",
+                      hsm_key_label(key), job->out_len, hsm_signature_len(key));
     else if (*sig_len < job->out_len)
-        status = error_set(err, HSM_E_SPACE, 0, "key '%s': the buffer is too small for a signature of %lu bytes",
-                           hsm_key_label(key), job->out_len);
+        status =
+            error_set(err, HSM_E_SPACE, 0, "key '%s': the buffer is too small for a signature of %lu bytes",
+                      hsm_key_label(key), job->out_len);
     if (status == HSM_OK) {
         memcpy(sig, job->out, job->out_len);
         *sig_len = job->out_len;

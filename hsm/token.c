@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a token: finding its slot, opening sessions, logging in, noticing that it is gone and taking it back.
+ * The life of a token: finding its slot, opening sessions, logging in, noticing that it is gone and taking it
+ * back.
  *
  * The token is in one of four states, and one thread at a time works on changing it:
  *
@@ -9,12 +10,12 @@
  *                  |   v            v
  *                 AWAY <------- OPENING            the same steps again
  *
- * While OPENING after READY the other workers wait for the outcome. AWAY, they fail at once with the reason, until
- * the back-off is over; then the next one to come tries, alone, and the others still fail at once. So an absent token
- * costs nothing while nobody asks, and is back with the first request after it is.
+ * While OPENING after READY the other workers wait for the outcome. AWAY, they fail at once with the reason,
+ * until the back-off is over; then the next one to come tries, alone, and the others still fail at once. So
+ * an absent token costs nothing while nobody asks, and is back with the first request after it is.
  *
- * A token that comes back must be the very same (label, manufacturer, model, serial): the PIN of one token is never
- * shown to another. That the keys in it are the same is checked by key.c.
+ * A token that comes back must be the very same (label, manufacturer, model, serial): the PIN of one token is
+ * never shown to another. That the keys in it are the same is checked by key.c.
  */
 #include "token.h"
 #include "error.h"
@@ -42,7 +43,7 @@ struct token_live {
     uint64_t epoch;
     CK_SLOT_ID slot_id;
     bool logging_in, logged_in;
-    hsm_error away; /* why */
+    hsm_error away;        /* why */
     hsm_error login_error; /* why the login could not be repeated, if so */
     struct timespec next_probe;
     unsigned probe_ms;
@@ -52,13 +53,15 @@ struct token {
     struct token_owner *owner;
     struct slot slot; /* as first seen; slot.id may change */
     char where[64];
-    struct pin *_Atomic pin; /* one that has opened the token; under live's lock (atomic for the sake of fork) */
+    struct pin
+        *_Atomic pin; /* one that has opened the token; under live's lock (atomic for the sake of fork) */
     struct token_live *_Atomic live;
 };
 
 static atomic_uint_fast64_t last_epoch;
 
-/* ---- Life -------------------------------------------------------------------------------------------------- */
+/* ---- Life
+ * -------------------------------------------------------------------------------------------------- */
 
 static bool slot_dup(struct slot *to, const struct slot *from)
 {
@@ -69,7 +72,8 @@ static bool slot_dup(struct slot *to, const struct slot *from)
     to->serial = OPENSSL_strdup(from->serial);
     to->description = OPENSSL_strdup(from->description);
     to->slot_manufacturer = OPENSSL_strdup(from->slot_manufacturer);
-    return to->label && to->manufacturer && to->model && to->serial && to->description && to->slot_manufacturer;
+    return to->label && to->manufacturer && to->model && to->serial && to->description &&
+           to->slot_manufacturer;
 }
 
 struct token *token_new(struct token_owner *owner, const struct slot *slot)
@@ -206,7 +210,8 @@ hsm_status token_submit(struct token *t, struct task *task, hsm_job_done done, v
     return task_submit(live->pool, task, done, arg, err);
 }
 
-/* ---- Login ------------------------------------------------------------------------------------------------- */
+/* ---- Login
+ * ------------------------------------------------------------------------------------------------- */
 
 /* Whether the token itself would rather not see a PIN now. */
 static hsm_status pin_is_welcome(struct token *t, const struct pin *pin, CK_SLOT_ID slot_id, hsm_error *err)
@@ -219,21 +224,23 @@ static hsm_status pin_is_welcome(struct token *t, const struct pin *pin, CK_SLOT
         return error_set(err, HSM_E_PIN, CKR_PIN_LOCKED,
                          "%s: its PIN is locked; the token's security officer can set a new one", t->where);
     if (info.flags & CKF_USER_PIN_FINAL_TRY)
-        return error_set(err, HSM_E_PIN, 0,
-                         "%s: one wrong PIN more would lock it, so none is tried; log in by hand once to clear that",
-                         t->where);
+        return error_set(
+            err, HSM_E_PIN, 0,
+            "%s: one wrong PIN more would lock it, so none is tried; log in by hand once to clear that",
+            t->where);
     if (pin && module_pin_was_refused(t->owner->module, &t->slot, pin))
         return error_set(err, HSM_E_PIN, CKR_PIN_INCORRECT,
-                         "%s: it has refused this PIN before; it is not tried again in this process", t->where);
+                         "%s: it has refused this PIN before; it is not tried again in this process",
+                         t->where);
     return HSM_OK;
 }
 
 /*
- * The only place that shows a PIN to a token. `user` is CKU_USER or CKU_CONTEXT_SPECIFIC; without a PIN the token
- * has a key pad of its own (CKF_PROTECTED_AUTHENTICATION_PATH).
+ * The only place that shows a PIN to a token. `user` is CKU_USER or CKU_CONTEXT_SPECIFIC; without a PIN the
+ * token has a key pad of its own (CKF_PROTECTED_AUTHENTICATION_PATH).
  */
-static hsm_status pin_present(struct token *t, CK_SESSION_HANDLE session, CK_SLOT_ID slot_id, CK_USER_TYPE user,
-                              const struct pin *pin, hsm_error *err)
+static hsm_status pin_present(struct token *t, CK_SESSION_HANDLE session, CK_SLOT_ID slot_id,
+                              CK_USER_TYPE user, const struct pin *pin, hsm_error *err)
 {
     hsm_status status = pin_is_welcome(t, pin, slot_id, err);
     if (status != HSM_OK)
@@ -247,8 +254,8 @@ static hsm_status pin_present(struct token *t, CK_SESSION_HANDLE session, CK_SLO
         return ckr_status(rv);
     if (pin)
         module_pin_refuse(t->owner->module, &t->slot, pin);
-    return error_set(err, HSM_E_PIN, rv, "%s: it refuses the PIN (%s); check the PIN before it locks", t->where,
-                     hsm_ckr_name(rv));
+    return error_set(err, HSM_E_PIN, rv, "%s: it refuses the PIN (%s); check the PIN before it locks",
+                     t->where, hsm_ckr_name(rv));
 }
 
 bool token_knows_pin(struct token *t)
@@ -341,8 +348,8 @@ hsm_status token_login_for_key(struct token *t, struct worker *worker, hsm_error
     struct token_live *live = t->live;
     struct pin *pin = pin_borrow(t, live);
     if (!pin && !t->slot.pin_pad)
-        return error_set(err, HSM_E_PIN_NEEDED, 0, "%s: the key wants the PIN for each signature, and none is known",
-                         t->where);
+        return error_set(err, HSM_E_PIN_NEEDED, 0,
+                         "%s: the key wants the PIN for each signature, and none is known", t->where);
     pthread_mutex_lock(&live->lock);
     CK_SLOT_ID slot_id = live->slot_id;
     pthread_mutex_unlock(&live->lock);
@@ -353,13 +360,15 @@ hsm_status token_login_for_key(struct token *t, struct worker *worker, hsm_error
     return status;
 }
 
-/* ---- Opening ----------------------------------------------------------------------------------------------- */
+/* ---- Opening
+ * ----------------------------------------------------------------------------------------------- */
 
-static CK_RV session_open(struct token *t, struct worker *worker, CK_SLOT_ID slot_id, uint64_t epoch, hsm_error *err)
+static CK_RV session_open(struct token *t, struct worker *worker, CK_SLOT_ID slot_id, uint64_t epoch,
+                          hsm_error *err)
 {
     CK_SESSION_HANDLE session = 0;
-    CK_RV rv = CK(module_functions(t->owner->module), err, t->where, C_OpenSession, slot_id, CKF_SERIAL_SESSION, NULL,
-                  NULL, &session);
+    CK_RV rv = CK(module_functions(t->owner->module), err, t->where, C_OpenSession, slot_id,
+                  CKF_SERIAL_SESSION, NULL, NULL, &session);
     if (rv != CKR_OK)
         return rv;
     atomic_fetch_add(&t->owner->sessions_open, 1);
@@ -383,7 +392,8 @@ static hsm_status slot_locate(struct token *t, CK_SLOT_ID *slot_id, hsm_error *e
     }
     if (status != HSM_OK)
         return status;
-    status = error_set(err, HSM_E_NO_TOKEN, 0, "%s (serial %s) is not there any more", t->where, t->slot.serial);
+    status =
+        error_set(err, HSM_E_NO_TOKEN, 0, "%s (serial %s) is not there any more", t->where, t->slot.serial);
     for (size_t i = 0; i < count; i++) {
         if (same_token(&list[i], &t->slot)) {
             *slot_id = list[i].id;
@@ -396,8 +406,8 @@ static hsm_status slot_locate(struct token *t, CK_SLOT_ID *slot_id, hsm_error *e
 }
 
 /*
- * PKCS#11 2.40 section 3.2: 0 is CK_EFFECTIVELY_INFINITE, all ones CK_UNAVAILABLE_INFORMATION; neither is a number
- * of sessions. Anything else caps our workers.
+ * PKCS#11 2.40 section 3.2: 0 is CK_EFFECTIVELY_INFINITE, all ones CK_UNAVAILABLE_INFORMATION; neither is a
+ * number of sessions. Anything else caps our workers.
  */
 static hsm_status limits_read(struct token *t, struct token_live *live, CK_SLOT_ID slot_id, hsm_error *err)
 {
@@ -412,8 +422,9 @@ static hsm_status limits_read(struct token *t, struct token_live *live, CK_SLOT_
 }
 
 /*
- * Logs in again with the PIN that has worked before. A failure does not fail the opening: public objects are there
- * all the same; but the PIN is forgotten if it was refused, and whoever misses a private key learns why.
+ * Logs in again with the PIN that has worked before. A failure does not fail the opening: public objects are
+ * there all the same; but the PIN is forgotten if it was refused, and whoever misses a private key learns
+ * why.
  */
 static bool login_again(struct token *t, struct token_live *live, struct worker *worker, CK_SLOT_ID slot_id,
                         hsm_error *err)
@@ -464,7 +475,8 @@ static hsm_status token_reopen(struct token *t, struct token_live *live, struct 
     bool had = worker->has_session;
     worker->has_session = false;
     hsm_status status = token_open(t, live, worker, &why);
-    if (had) { /* only now: with the last session the login would go too (PKCS#11 2.40 section 5.6, C_CloseSession) */
+    if (had) { /* only now: with the last session the login would go too (PKCS#11 2.40 section 5.6,
+                  C_CloseSession) */
         atomic_fetch_sub(&t->owner->sessions_open, 1);
         (void)CK(module_functions(t->owner->module), NULL, t->where, C_CloseSession, old);
     }
@@ -486,7 +498,8 @@ static hsm_status token_reopen(struct token *t, struct token_live *live, struct 
     return status == HSM_OK ? HSM_OK : error_copy(err, &why);
 }
 
-/* ---- Sessions ---------------------------------------------------------------------------------------------- */
+/* ---- Sessions
+ * ---------------------------------------------------------------------------------------------- */
 
 /* What token_session is to do next. */
 enum step { STEP_USE, STEP_OPEN_SESSION, STEP_OPEN_TOKEN, STEP_PROBE, STEP_FAIL };
@@ -523,7 +536,8 @@ static enum step next_step(struct token *t, struct token_live *live, struct work
 }
 
 /* A session for a worker that has none of this epoch, on a token that is open. */
-static hsm_status worker_session(struct token *t, struct token_live *live, struct worker *worker, hsm_error *err)
+static hsm_status worker_session(struct token *t, struct token_live *live, struct worker *worker,
+                                 hsm_error *err)
 {
     pthread_mutex_lock(&live->lock);
     uint64_t epoch = live->epoch;
@@ -592,11 +606,13 @@ void token_drop_session(struct token *t, struct worker *worker)
 bool token_session_is_user(struct token *t, struct worker *worker)
 {
     CK_SESSION_INFO info;
-    CK_RV rv = CK(module_functions(t->owner->module), NULL, t->where, C_GetSessionInfo, worker->session, &info);
+    CK_RV rv =
+        CK(module_functions(t->owner->module), NULL, t->where, C_GetSessionInfo, worker->session, &info);
     return rv == CKR_OK && (info.state == CKS_RO_USER_FUNCTIONS || info.state == CKS_RW_USER_FUNCTIONS);
 }
 
-/* ---- Remembered handles ------------------------------------------------------------------------------------ */
+/* ---- Remembered handles
+ * ------------------------------------------------------------------------------------ */
 
 bool token_handle_get(struct token *t, const struct handle *h, unsigned long *object)
 {

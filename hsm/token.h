@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tokens: one `struct token` per hsm and token that was ever used, with its pool of workers, its login, and what
- * to do when it goes away and comes back.
+ * Tokens: one `struct token` per hsm and token that was ever used, with its pool of workers, its login, and
+ * what to do when it goes away and comes back.
  *
- * Identity (label, manufacturer, model, serial) and PIN live as long as the hsm and survive a fork. Everything else
- * is of one process: `struct token_live`, made anew at the first use in a child.
+ * Identity (label, manufacturer, model, serial) and PIN live as long as the hsm and survive a fork.
+ * Everything else is of one process: `struct token_live`, made anew at the first use in a child.
  */
 #ifndef HSM_TOKEN_H
 #define HSM_TOKEN_H
@@ -30,7 +30,8 @@ struct token_owner {
 
 /* A token that fits `slot`, which is copied. NULL if out of memory. */
 struct token *token_new(struct token_owner *owner, const struct slot *slot);
-/* Ends its workers, wipes its PIN. False if a worker hangs in the module: then nothing of the token may be freed. */
+/* Ends its workers, wipes its PIN. False if a worker hangs in the module: then nothing of the token may be
+ * freed. */
 bool token_stop(struct token *t, unsigned bound_ms);
 void token_free(struct token *t);
 
@@ -47,21 +48,23 @@ unsigned token_queued(struct token *t);
 /* Queues a task for the workers of this token. */
 hsm_status token_submit(struct token *t, struct task *task, hsm_job_done done, void *arg, hsm_error *err);
 
-/* ---- On a worker ------------------------------------------------------------------------------------------- */
+/* ---- On a worker
+ * ------------------------------------------------------------------------------------------- */
 
 /*
- * Gives the worker a session of the token as it is now, opening and logging in where needed. When the token is away:
- * HSM_E_NO_TOKEN at once, but for one caller per back-off, who tries whether it is back.
+ * Gives the worker a session of the token as it is now, opening and logging in where needed. When the token
+ * is away: HSM_E_NO_TOKEN at once, but for one caller per back-off, who tries whether it is back.
  */
 hsm_status token_session(struct token *t, struct worker *worker, struct place *place, hsm_error *err);
 /*
- * Logs in with `pin` unless the token is logged in already. The first to come logs in, others wait for his result.
- * Takes a copy of the PIN for later.
+ * Logs in with `pin` unless the token is logged in already. The first to come logs in, others wait for his
+ * result. Takes a copy of the PIN for later.
  */
 hsm_status token_login(struct token *t, struct worker *worker, const struct pin *pin, hsm_error *err);
 /* C_Login for one operation with a key that has CKA_ALWAYS_AUTHENTICATE (PKCS#11 2.40 section 5.6). */
 hsm_status token_login_for_key(struct token *t, struct worker *worker, hsm_error *err);
-/* The session told the worker that the token, the session or the login is lost: the next token_session repairs it. */
+/* The session told the worker that the token, the session or the login is lost: the next token_session
+ * repairs it. */
 void token_lost(struct token *t, struct worker *worker);
 /* Throws the worker's session away, say because an operation is left half done in it. */
 void token_drop_session(struct token *t, struct worker *worker);
@@ -71,8 +74,8 @@ hsm_status token_login_state(struct token *t, hsm_error *err);
 bool token_session_is_user(struct token *t, struct worker *worker);
 
 /*
- * A number that changes with everything that invalidates object handles; unique in the process and its parents.
- * token_handle reads and writes a remembered handle under the token's lock.
+ * A number that changes with everything that invalidates object handles; unique in the process and its
+ * parents. token_handle reads and writes a remembered handle under the token's lock.
  */
 struct handle {
     uint64_t epoch;

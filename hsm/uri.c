@@ -72,7 +72,8 @@ static bool is_pin_value(const struct attribute *a)
     return a->query && a->offset == offsetof(hsm_uri, pin_value);
 }
 
-/* ---- Reading ---------------------------------------------------------------------------------------------- */
+/* ---- Reading ----------------------------------------------------------------------------------------------
+ */
 
 static int hex_value(char c)
 {
@@ -83,8 +84,10 @@ static int hex_value(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Percent-decodes `value` into a new buffer with a NUL behind it. The value itself is never quoted: it may be a PIN. */
-static hsm_status value_decode(struct span value, const char *name, char **out, size_t *out_len, hsm_error *err)
+/* Percent-decodes `value` into a new buffer with a NUL behind it. The value itself is never quoted: it may be
+ * a PIN. */
+static hsm_status value_decode(struct span value, const char *name, char **out, size_t *out_len,
+                               hsm_error *err)
 {
     size_t n = 0;
     char *buf = OPENSSL_malloc(value.len + 1);
@@ -97,8 +100,9 @@ static hsm_status value_decode(struct span value, const char *name, char **out, 
             int high = value.len - i > 2 ? hex_value(value.at[i + 1]) : -1;
             int low = value.len - i > 2 ? hex_value(value.at[i + 2]) : -1;
             if (high < 0 || low < 0) {
-                status = error_set(err, HSM_E_URI, 0,
-                                   "PKCS#11 URI: '%s': a '%%' must be followed by two hexadecimal digits", name);
+                status =
+                    error_set(err, HSM_E_URI, 0,
+                              "PKCS#11 URI: '%s': a '%%' must be followed by two hexadecimal digits", name);
                 break;
             }
             c = (unsigned char)(high * 16 + low);
@@ -126,7 +130,8 @@ static hsm_status slot_id_parse(hsm_uri *uri, const char *text, hsm_error *err)
     errno = 0;
     unsigned long value = isdigit((unsigned char)text[0]) ? strtoul(text, &end, 10) : 0;
     if (!end || *end != '\0' || errno == ERANGE)
-        return error_set(err, HSM_E_URI, 0, "PKCS#11 URI: 'slot-id' must be a decimal number, not '%s'", text);
+        return error_set(err, HSM_E_URI, 0, "PKCS#11 URI: 'slot-id' must be a decimal number, not '%s'",
+                         text);
     uri->slot_id = value;
     uri->has_slot_id = true;
     return HSM_OK;
@@ -140,7 +145,8 @@ static hsm_status type_parse(hsm_uri *uri, const char *text, hsm_error *err)
             return HSM_OK;
         }
     }
-    return error_set(err, HSM_E_URI, 0, "PKCS#11 URI: 'type' must be private, public or cert here, not '%s'", text);
+    return error_set(err, HSM_E_URI, 0, "PKCS#11 URI: 'type' must be private, public or cert here, not '%s'",
+                     text);
 }
 
 /* RFC 7512: 1*DIGIT [ "." 1*DIGIT ] */
@@ -151,11 +157,13 @@ static hsm_status version_check(const char *text, hsm_error *err)
     size_t minor = *rest == '.' ? strspn(rest + 1, "0123456789") : 0;
     bool good = major > 0 && (*rest == '\0' || (minor > 0 && rest[1 + minor] == '\0'));
     return good ? HSM_OK
-                : error_set(err, HSM_E_URI, 0, "PKCS#11 URI: 'library-version' must look like 2.6, not '%s'", text);
+                : error_set(err, HSM_E_URI, 0, "PKCS#11 URI: 'library-version' must look like 2.6, not '%s'",
+                            text);
 }
 
 /* Takes over `value`, an OPENSSL_malloc'd string of `len` bytes. */
-static hsm_status attribute_store(hsm_uri *uri, const struct attribute *a, char *value, size_t len, hsm_error *err)
+static hsm_status attribute_store(hsm_uri *uri, const struct attribute *a, char *value, size_t len,
+                                  hsm_error *err)
 {
     if (a->kind == KIND_ID) { /* binary: the only value that may hold a zero byte */
         if (len == 0) {
@@ -200,7 +208,8 @@ static hsm_status attribute_parse(hsm_uri *uri, struct span part, bool query, un
     const char *side = query ? "query" : "path";
     const char *equals = memchr(part.at, '=', part.len);
     if (!equals || equals == part.at)
-        return error_set(err, HSM_E_URI, 0, "PKCS#11 URI: an attribute of the %s is not of the form name=value", side);
+        return error_set(err, HSM_E_URI, 0,
+                         "PKCS#11 URI: an attribute of the %s is not of the form name=value", side);
     struct span name = {part.at, (size_t)(equals - part.at)};
     struct span value = {equals + 1, part.len - name.len - 1};
     int shown = name.len > 40 ? 40 : (int)name.len;
@@ -264,7 +273,8 @@ hsm_status hsm_uri_parse(hsm_uri *uri, const char *text, hsm_error *err)
     return status;
 }
 
-/* ---- Writing ---------------------------------------------------------------------------------------------- */
+/* ---- Writing ----------------------------------------------------------------------------------------------
+ */
 
 /* RFC 3986 section 2.3. Everything else is escaped, which is always allowed. */
 static bool is_unreserved(unsigned char c)
@@ -368,7 +378,8 @@ char *hsm_uri_text(const hsm_uri *uri)
     return w.buf;
 }
 
-/* ---- Life ------------------------------------------------------------------------------------------------- */
+/* ---- Life -------------------------------------------------------------------------------------------------
+ */
 
 void hsm_uri_clear(hsm_uri *uri)
 {

@@ -5,7 +5,8 @@
 
 #include "sealane/hsm.h"
 
-/* A deep copy without the PIN (it travels apart, in locked memory). False if out of memory; `*to` is then empty. */
+/* A deep copy without the PIN (it travels apart, in locked memory). False if out of memory; `*to` is then
+ * empty. */
 bool uri_copy(hsm_uri *to, const hsm_uri *from);
 
 #endif

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libcrypto's own AES-GCM: always there, on any CPU. The expanded key is an EVP_CIPHER_CTX that lives as long
- * as the key, so that a message costs no allocation and no fetch. Where the ciphers come from: libcrypto.c.
+ * libcrypto's own AES-GCM: always there, on any CPU. The expanded key is a cipher context of its default
+ * provider that lives as long as the key, so that a message costs no allocation and no fetch: libcrypto.c.
  */
 #include "backend.h"
 
-#include "libcrypto.h"
 #include <openssl/crypto.h>
-
-struct openssl_state {
-    EVP_CIPHER_CTX *ctx;
-};
+#include "libcrypto.h"
 
 static const char *openssl_version(void)
 {
@@ -20,51 +16,42 @@ static const char *openssl_version(void)
 static size_t openssl_state_size(sealane_cipher_id cipher)
 {
     (void)cipher;
-    return sizeof(struct openssl_state);
+    return sizeof(libcrypto_aead);
 }
 
 static sealane_result openssl_key_init(void *state, sealane_cipher_id cipher, const uint8_t *key)
 {
-    struct openssl_state *s = state;
-
-    s->ctx = libcrypto_ctx_new(cipher, key);
-    return s->ctx == NULL ? SEALANE_MEMORY : SEALANE_OK;
+    return libcrypto_init(state, cipher, key) ? SEALANE_OK : SEALANE_MEMORY;
 }
 
 static void openssl_key_clear(void *state)
 {
-    struct openssl_state *s = state;
-
-    libcrypto_ctx_free(s->ctx);
-    s->ctx = NULL;
+    libcrypto_clear(state);
 }
 
-/* The direction is said anew with each nonce: GCM's expanded key is the same for both. */
-static bool message_start(EVP_CIPHER_CTX *ctx, const backend_op *op, int sealing)
+static bool message_run(libcrypto_aead *aead, const backend_op *op, bool sealing)
 {
-    return EVP_CipherInit_ex2(ctx, NULL, NULL, op->nonce, sealing, NULL) == 1 &&
-           libcrypto_update(ctx, NULL, op->aad, op->aad_len) &&
-           libcrypto_update(ctx, op->out, op->in, op->len);
+    return libcrypto_start(aead, sealing, op->nonce, SEALANE_NONCE_LEN) &&
+           libcrypto_aad(aead, op->aad, op->aad_len) && libcrypto_update(aead, op->in, op->len, op->out);
 }
 
 static sealane_result openssl_seal(backend_op *op)
 {
-    EVP_CIPHER_CTX *ctx = ((struct openssl_state *)op->state)->ctx;
+    libcrypto_aead *aead = op->state;
 
     op->result = SEALANE_INTERNAL;
-    if (message_start(ctx, op, 1) && libcrypto_finish(ctx) &&
-        libcrypto_tag_get(ctx, op->tag, SEALANE_TAG_MAX))
+    if (message_run(aead, op, true) && libcrypto_seal_finish(aead, op->tag, SEALANE_TAG_MAX))
         op->result = SEALANE_OK;
     return op->result;
 }
 
 static sealane_result openssl_open(backend_op *op)
 {
-    EVP_CIPHER_CTX *ctx = ((struct openssl_state *)op->state)->ctx;
+    libcrypto_aead *aead = op->state;
 
     op->result = SEALANE_INTERNAL;
-    if (message_start(ctx, op, 0))
-        op->result = libcrypto_tag_check(ctx, op->tag, SEALANE_TAG_MAX) ? SEALANE_OK : SEALANE_FORGED;
+    if (message_run(aead, op, false))
+        op->result = libcrypto_open_finish(aead, op->tag, SEALANE_TAG_MAX) ? SEALANE_OK : SEALANE_FORGED;
     if (op->result != SEALANE_OK && op->len > 0)
         OPENSSL_cleanse(op->out, op->len);
     return op->result;

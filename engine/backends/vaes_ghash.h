@@ -60,21 +60,41 @@ VAES_INLINE ghash_sum ghash_zero(void)
     return (ghash_sum){zero, zero, zero};
 }
 
-/* Adds blocks * powers, lane by lane; `halves` holds, in each lane's lower half, the XOR of the power's two.
+/*
+ * Adds blocks * powers, lane by lane, in three steps between which a caller may do other work. `halves`
+ * holds, in each lane's lower half, the XOR of the power's two.
+ *
+ * The empty assembly is no instruction, but it makes the sum exist at that point. Otherwise compilers,
+ * knowing that XOR is associative, keep all products and add them up in a tree at the end, and spill most of
+ * them to the stack.
  */
-VAES_INLINE void ghash_add(ghash_sum *sum, __m256i blocks, __m256i powers, __m256i halves)
+#define SUM_HERE(sum) __asm__("" : "+x"(sum))
+
+VAES_INLINE void ghash_add_low(ghash_sum *sum, __m256i blocks, __m256i powers)
+{
+    sum->low = _mm256_xor_si256(sum->low, _mm256_clmulepi64_epi128(blocks, powers, 0x00));
+    SUM_HERE(sum->low);
+}
+
+VAES_INLINE void ghash_add_high(ghash_sum *sum, __m256i blocks, __m256i powers)
+{
+    sum->high = _mm256_xor_si256(sum->high, _mm256_clmulepi64_epi128(blocks, powers, 0x11));
+    SUM_HERE(sum->high);
+}
+
+VAES_INLINE void ghash_add_middle(ghash_sum *sum, __m256i blocks, __m256i halves)
 {
     const __m256i folded = _mm256_xor_si256(blocks, halves_swap(blocks));
 
-    sum->low = _mm256_xor_si256(sum->low, _mm256_clmulepi64_epi128(blocks, powers, 0x00));
-    sum->high = _mm256_xor_si256(sum->high, _mm256_clmulepi64_epi128(blocks, powers, 0x11));
     sum->middle = _mm256_xor_si256(sum->middle, _mm256_clmulepi64_epi128(folded, halves, 0x00));
-    /*
-     * No instruction, but here the sums must exist. Otherwise compilers, knowing that XOR is associative,
-     * keep all products of a turn and add them up in a tree at its end, and spill them all to the stack for
-     * want of registers.
-     */
-    __asm__("" : "+x"(sum->low), "+x"(sum->middle), "+x"(sum->high));
+    SUM_HERE(sum->middle);
+}
+
+VAES_INLINE void ghash_add(ghash_sum *sum, __m256i blocks, __m256i powers, __m256i halves)
+{
+    ghash_add_low(sum, blocks, powers);
+    ghash_add_high(sum, blocks, powers);
+    ghash_add_middle(sum, blocks, halves);
 }
 
 /*

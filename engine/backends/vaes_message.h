@@ -32,44 +32,51 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* No instruction, but compilers do not move others from one side of it to the other. */
+#define MOVE_NOTHING_ACROSS(vector) __asm__ volatile("" : "+x"(vector))
+
+/*
+ * Counter blocks (SP 800-38D 6.5). Block n of the key stream has the number n; 1 is the tag's (J0 of 7.1),
+ * the data begins with 2. A turn encrypts the numbers 16 t to 16 t + 15, so only the first of them is added
+ * up, and the others are it XOR 0 to 15: one operation each, where adding, swapping bytes and AddRoundKey
+ * would be three.
+ */
+#define NUMBERS(n)                                                                                           \
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n + 1
+static const _Alignas(32) uint8_t numbers[ENDING_PAIRS + 1][PAIR] = {
+    {NUMBERS(0)},  {NUMBERS(2)},  {NUMBERS(4)},  {NUMBERS(6)},  {NUMBERS(8)},
+    {NUMBERS(10)}, {NUMBERS(12)}, {NUMBERS(14)}, {NUMBERS(16)}, {NUMBERS(18)},
+};
+
+/* For PSHUFB: between a counter that can be added to, in the last four bytes, and the block's order. */
+static const _Alignas(16) uint8_t order_counter[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15, 14, 13, 12};
+
+VAES_INLINE __m256i numbers_from(const uint8_t from[PAIR])
+{
+    return _mm256_load_si256((const __m256i *)from);
+}
+
+/* The counter block of `counter`, which is in the CPU's byte order, twice, and through the first AddRoundKey.
+ */
+VAES_INLINE __m256i counter_encode(const gcm_key *key, __m128i counter)
+{
+    const __m128i block = _mm_shuffle_epi8(counter, _mm_load_si128((const __m128i *)order_counter));
+
+    return _mm256_broadcastsi128_si256(_mm_xor_si128(block, key->round_keys[0]));
+}
+
 /* What is left of a message when at most TURN bytes of it are. */
 typedef struct ending {
     const gcm_key *key;
-    __m128i nonce; /* twelve bytes of nonce; the counter, not reversed, of the first block in the last four */
-    __m128i hash;  /* reversed: what stands before the data, still to be multiplied */
-    size_t hash_power; /* by this power of H, beyond one for each block of data */
-    __m128i lengths;   /* reversed: the block behind the data */
+    __m128i counter;       /* nonce, and a number in the CPU's byte order that `number` is XORed to */
+    const uint8_t *number; /* of the first two blocks: a row of `numbers` */
+    __m128i hash;          /* reversed: what stands before the data, still to be multiplied */
+    size_t hash_power;     /* by this power of H, beyond one for each block of data */
+    __m128i lengths;       /* reversed: the block behind the data */
     const uint8_t *in;
     uint8_t *out;
     size_t left;
 } ending;
-
-/*
- * Counter blocks (SP 800-38D 6.5): the counter is kept in the CPU's byte order, where it can be added to, and
- * turned into the block's order together with the first AddRoundKey.
- */
-static const _Alignas(32) uint8_t order_counter[32] = {
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15, 14, 13, 12,
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15, 14, 13, 12,
-};
-static const _Alignas(32) uint32_t counters_two[8] = {0, 0, 0, 2, 0, 0, 0, 2};
-
-VAES_INLINE __m256i counters_encode(__m256i counters, __m256i first_round_key)
-{
-    const __m256i order = _mm256_load_si256((const __m256i *)order_counter);
-
-    return _mm256_xor_si256(_mm256_shuffle_epi8(counters, order), first_round_key);
-}
-
-VAES_INLINE __m256i counters_next(__m256i counters)
-{
-    return _mm256_add_epi32(counters, _mm256_load_si256((const __m256i *)counters_two));
-}
-
-VAES_INLINE __m128i counter_add(__m128i counter, uint32_t n)
-{
-    return _mm_add_epi32(counter, _mm_set_epi32((int)n, 0, 0, 0));
-}
 
 /* The nonce with a counter of 0. */
 VAES_INLINE __m128i nonce_load(const uint8_t nonce[SEALANE_NONCE_LEN])
@@ -100,73 +107,93 @@ VAES_INLINE __m128i lengths_block(size_t aad_len, size_t len)
 }
 
 /*
- * One turn: encrypts TURN_PAIRS pairs of counters into `out` and, between the rounds, hashes as many pairs of
- * ciphertext at `hashed`: the opener's own input, the sealer's previous output. `hashed` is read before `out`
- * is written, which may be the same.
+ * One AES round on all pairs of a turn, and between them the products of one pair of hashed blocks: both
+ * compete for the same units, and these are used best if neither comes in a crowd.
  */
-VAES_INLINE __m128i turn(const gcm_key *key, __m256i *counters, const uint8_t *in, uint8_t *out,
-                         const uint8_t *hashed, __m128i hash, const bool hashing)
+VAES_INLINE void turn_round(__m256i state[TURN_PAIRS], const size_t first, __m256i k, ghash_sum *sum,
+                            __m256i blocks, __m256i powers, __m256i halves)
 {
-    const __m256i first = round_key(key, 0);
+    UNROLL
+    for (size_t i = first; i < TURN_PAIRS; i++) {
+        state[i] = _mm256_aesenc_epi128(state[i], k);
+        if (i == 0 || i == 4)
+            MOVE_NOTHING_ACROSS(state[i]);
+        if (i == 1)
+            ghash_add_low(sum, blocks, powers);
+        if (i == 3)
+            ghash_add_high(sum, blocks, powers);
+        if (i == 5)
+            ghash_add_middle(sum, blocks, halves);
+    }
+}
+
+/*
+ * One turn: encrypts the pairs from `first` on and, between the rounds, hashes the ciphertext of eight pairs:
+ * the opener's own input, the sealer's output of the turn before. The first of these pairs, reversed, is
+ * `pair` and holds the hash of all before; the others are read from `hashed`, before anything is written to
+ * `out`, which may overlap.
+ */
+VAES_INLINE __m128i turn(const gcm_key *key, __m128i *counter, const uint8_t *in, uint8_t *out, __m256i pair,
+                         const uint8_t *hashed, const size_t first, const bool hashing)
+{
+    const __m256i base = counter_encode(key, *counter);
     __m256i state[TURN_PAIRS], last;
+    __m128i hash = _mm_setzero_si128();
     ghash_sum sum = ghash_zero();
     uint32_t round = 1;
 
     UNROLL
-    for (size_t i = 0; i < TURN_PAIRS; i++) {
-        state[i] = counters_encode(*counters, first);
-        *counters = counters_next(*counters);
-    }
-    UNROLL
-    for (size_t step = 0; step < TURN_PAIRS; step++, round++) {
-        const __m256i k = round_key(key, round);
-
+    for (size_t i = first; i < TURN_PAIRS; i++)
+        state[i] = _mm256_xor_si256(base, numbers_from(numbers[i]));
+    *counter = _mm_add_epi32(*counter, _mm_set_epi32(TURN / BLOCK, 0, 0, 0));
+    if (hashing) {
         UNROLL
-        for (size_t i = 0; i < TURN_PAIRS; i++)
-            state[i] = _mm256_aesenc_epi128(state[i], k);
-        if (hashing) {
-            __m256i blocks = blocks_reverse(load_pair(hashed + step * PAIR));
+        for (; round <= TURN_PAIRS; round++) {
+            const size_t i = round % TURN_PAIRS, power = TURN / BLOCK - 2 * i;
+            const __m256i blocks = i > 0 ? blocks_reverse(load_pair(hashed + (i - 1) * PAIR)) : pair;
 
-            if (step == 0)
-                blocks = _mm256_xor_si256(blocks, _mm256_zextsi128_si256(hash));
-            ghash_add(&sum, blocks, powers_from(key, TURN / BLOCK - 2 * step),
-                      halves_from(key, TURN / BLOCK - 2 * step));
+            turn_round(state, first, round_key(key, round), &sum, blocks, powers_from(key, power),
+                       halves_from(key, power));
         }
-    }
-    if (hashing)
         hash = ghash_reduce(&sum);
+    }
     for (; round < key->rounds; round++) {
         const __m256i k = round_key(key, round);
 
         UNROLL
-        for (size_t i = 0; i < TURN_PAIRS; i++)
+        for (size_t i = first; i < TURN_PAIRS; i++)
             state[i] = _mm256_aesenc_epi128(state[i], k);
     }
     last = round_key(key, key->rounds);
     UNROLL
-    for (size_t i = 0; i < TURN_PAIRS; i++) {
-        const __m256i mask = _mm256_xor_si256(last, load_pair(in + i * PAIR));
+    for (size_t i = first; i < TURN_PAIRS; i++) {
+        const size_t at = (i - first) * PAIR;
 
-        store_pair(out + i * PAIR, _mm256_aesenclast_epi128(state[i], mask));
+        store_pair(out + at, _mm256_aesenclast_epi128(state[i], _mm256_xor_si256(last, load_pair(in + at))));
     }
     return hash;
 }
 
 /* The hash of one turn's ciphertext by itself. */
-VAES_INLINE __m128i turn_hash(const gcm_key *key, const uint8_t *hashed, __m128i hash)
+VAES_INLINE __m128i turn_hash(const gcm_key *key, __m256i pair, const uint8_t *hashed)
 {
     ghash_sum sum = ghash_zero();
 
     UNROLL
     for (size_t i = 0; i < TURN_PAIRS; i++) {
-        __m256i blocks = blocks_reverse(load_pair(hashed + i * PAIR));
+        const size_t power = TURN / BLOCK - 2 * i;
 
-        if (i == 0)
-            blocks = _mm256_xor_si256(blocks, _mm256_zextsi128_si256(hash));
-        ghash_add(&sum, blocks, powers_from(key, TURN / BLOCK - 2 * i),
-                  halves_from(key, TURN / BLOCK - 2 * i));
+        if (i > 0)
+            pair = blocks_reverse(load_pair(hashed + (i - 1) * PAIR));
+        ghash_add(&sum, pair, powers_from(key, power), halves_from(key, power));
     }
     return ghash_reduce(&sum);
+}
+
+/* The pair that begins the hash of a turn at `from`. */
+VAES_INLINE __m256i turn_pair(const uint8_t *from, __m128i hash)
+{
+    return _mm256_xor_si256(blocks_reverse(load_pair(from)), _mm256_zextsi128_si256(hash));
 }
 
 /* A message before its first byte: what its ending would be if it were short. */
@@ -176,7 +203,8 @@ VAES_INLINE ending message_begin(const backend_op *op)
 
     return (ending){
         .key = key,
-        .nonce = counter_add(nonce_load(op->nonce), 2), /* 1 is the tag's: SP 800-38D 7.1 step 3 */
+        .counter = nonce_load(op->nonce),
+        .number = numbers[1],
         .hash = aad_hash(key, op->aad, op->aad_len),
         .hash_power = 2,
         .lengths = lengths_block(op->aad_len, op->len),
@@ -186,27 +214,37 @@ VAES_INLINE ending message_begin(const backend_op *op)
     };
 }
 
-/* Takes a message of more than TURN bytes to its ending. */
+/*
+ * Takes a message of more than TURN bytes to its ending. As if two blocks stood before the data, the first
+ * turn has seven pairs only: then the numbers of all others begin at a multiple of sixteen, and the
+ * additional data takes the empty place before the ciphertext in the hash.
+ */
 VAES_INLINE void message_turns(ending *end, const bool sealing)
 {
+    const size_t first = TURN - PAIR;
     const gcm_key *key = end->key;
-    const __m256i h = _mm256_castsi128_si256(key->powers[GCM_POWERS - 1]);
-    const uint8_t *in = end->in;
+    const uint8_t *in = end->in, *hashed = sealing ? end->out : end->in;
     uint8_t *out = end->out;
-    __m256i counters = pair_of(end->nonce, counter_add(end->nonce, 1));
-    __m128i hash = first_of(ghash_multiply(_mm256_zextsi128_si256(end->hash), h));
     size_t left = end->left;
+    __m128i counter = end->counter;
+    __m256i pair = pair_of(_mm_setzero_si128(), end->hash);
+    __m128i hash = turn(key, &counter, in, out, pair, hashed, 1, !sealing);
 
-    if (sealing) {
-        turn(key, &counters, in, out, NULL, hash, false);
-        for (in += TURN, out += TURN, left -= TURN; left > TURN; in += TURN, out += TURN, left -= TURN)
-            hash = turn(key, &counters, in, out, out - TURN, hash, true);
-        hash = turn_hash(key, out - TURN, hash);
-    } else {
-        for (; left > TURN; in += TURN, out += TURN, left -= TURN)
-            hash = turn(key, &counters, in, out, in, hash, true);
+    for (in += first, out += first, left -= first; left > TURN; in += TURN, out += TURN, left -= TURN) {
+        if (!sealing) {
+            pair = turn_pair(in, hash);
+            hashed = in + PAIR;
+        }
+        hash = turn(key, &counter, in, out, pair, hashed, 0, true);
+        if (sealing) {
+            pair = turn_pair(out, hash);
+            hashed = out + PAIR;
+        }
     }
-    end->nonce = first_of(counters);
+    if (sealing)
+        hash = turn_hash(key, pair, hashed);
+    end->counter = counter;
+    end->number = numbers[0];
     end->hash = hash;
     end->hash_power = 1;
     end->in = in;
@@ -221,21 +259,18 @@ VAES_INLINE size_t ending_pairs(size_t left)
 }
 
 /*
- * The counter blocks of an ending. The tag's (J0 of SP 800-38D 7.1) is the second of the last pair, which the
- * data never uses: the slot would be idle.
+ * The counter blocks of an ending. The tag's is the second of the last pair, which the data never uses: the
+ * slot would be idle.
  */
 VAES_INLINE void ending_counters(const ending *end, __m256i state[ENDING_PAIRS], const size_t pairs)
 {
-    const __m256i first = round_key(end->key, 0);
-    const __m128i j0 = _mm_insert_epi32(end->nonce, 1, 3);
-    __m256i counters = pair_of(end->nonce, counter_add(end->nonce, 1));
+    const __m256i base = counter_encode(end->key, end->counter);
+    const __m256i j0 = counter_encode(end->key, _mm_insert_epi32(end->counter, 1, 3));
 
     UNROLL
-    for (size_t i = 0; i + 1 < pairs; i++) {
-        state[i] = counters_encode(counters, first);
-        counters = counters_next(counters);
-    }
-    state[pairs - 1] = counters_encode(pair_of(first_of(counters), j0), first);
+    for (size_t i = 0; i < pairs; i++)
+        state[i] = _mm256_xor_si256(base, numbers_from(end->number + i * PAIR));
+    state[pairs - 1] = _mm256_blend_epi32(state[pairs - 1], j0, 0xf0);
 }
 
 /*

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Three connections, two versions, three keys: what each has to say is sealed in one call, and opened in one call
- * at the other end. Build against an installed library:
+ * Three connections, two versions, three keys: what each has to say is sealed in one call, and opened in one
+ * call at the other end. Build against an installed library:
  *
  *     cc three_connections.c $(pkg-config --cflags --libs sealane) -o three_connections
  */
@@ -17,8 +17,8 @@ static const struct {
     uint16_t suite;
     const char *says;
 } connections[CONNECTIONS] = {
-    {0x1301, "EHLO one.example\r\n"},                       /* TLS_AES_128_GCM_SHA256 */
-    {0x1302, "MAIL FROM:<two@two.example>\r\n"},            /* TLS_AES_256_GCM_SHA384 */
+    {0x1301, "EHLO one.example\r\n"},                      /* TLS_AES_128_GCM_SHA256 */
+    {0x1302, "MAIL FROM:<two@two.example>\r\n"},           /* TLS_AES_256_GCM_SHA384 */
     {0xc030, "RCPT TO:<three@three.example>\r\nDATA\r\n"}, /* TLS 1.2, ECDHE-RSA-AES256-GCM-SHA384 */
 };
 
@@ -55,14 +55,21 @@ int main(void)
         client[i] = key_make(i, SEALANE_SEALING);
         server[i] = key_make(i, SEALANE_OPENING);
         says[i] = (struct iovec){(void *)(uintptr_t)connections[i].says, strlen(connections[i].says)};
-        seal[i] = (sealane_seal_op){.key = client[i], .type = SEALANE_APPLICATION_DATA, .payload = &says[i],
-                                    .payload_count = 1, .out = wire[i], .out_size = sizeof(wire[i])};
+        seal[i] = (sealane_seal_op){.key = client[i],
+                                    .type = SEALANE_APPLICATION_DATA,
+                                    .payload = &says[i],
+                                    .payload_count = 1,
+                                    .out = wire[i],
+                                    .out_size = sizeof(wire[i])};
     }
     sealane_batch_seal(seal, CONNECTIONS);
 
     for (size_t i = 0; i < CONNECTIONS; i++) /* a seal that failed has out_len 0, which no open accepts */
-        open[i] = (sealane_open_op){.key = server[i], .record = wire[i], .record_len = seal[i].out_len,
-                                    .out = plain[i], .out_size = sizeof(plain[i])};
+        open[i] = (sealane_open_op){.key = server[i],
+                                    .record = wire[i],
+                                    .record_len = seal[i].out_len,
+                                    .out = plain[i],
+                                    .out_size = sizeof(plain[i])};
     sealane_batch_open(open, CONNECTIONS);
 
     for (size_t i = 0; i < CONNECTIONS; i++) {

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of a connection, shared by io.c, io_connect.c and io_tls.c; nobody else includes it. */
+#ifndef GATEWAY_IO_PRIVATE_H
+#define GATEWAY_IO_PRIVATE_H
+
+#include <netdb.h>
+#include "buffer.h"
+#include "io.h"
+#include "loop.h"
+
+enum io_stage {
+    STAGE_CONNECTING, /* looking up or connecting */
+    STAGE_OPEN,
+    STAGE_HANDSHAKE,
+    STAGE_BROKEN,  /* the owner knows or will be told; it closes */
+    STAGE_CLOSING, /* no owner any more: last bytes go out, input is swallowed */
+    STAGE_DEAD,    /* no socket any more: waits for libuv's handles and for a paused job */
+};
+
+struct io {
+    struct loop *loop;
+    struct io *next, *previous; /* loop->all */
+    enum io_stage stage;
+    io_handler handler; /* NULL once the owner has left */
+    void *owner;
+
+    int fd;          /* -1 before there is one */
+    uv_poll_t *poll; /* with fd; of its own memory, since libuv keeps a closed one for a while */
+    uv_timer_t timer;
+    unsigned handles; /* of libuv, and requests under way: they keep this memory */
+    int interest;     /* what poll watches for */
+    char peer[INET6_ADDRSTRLEN];
+    char error[400];
+
+    /* The turn's lists (loop->active, loop->unsent). */
+    struct io *active_next, *unsent_next;
+    bool is_active, is_unsent;
+
+    struct buffer net_in;   /* TLS: records as they came */
+    struct buffer text_in;  /* for the owner */
+    struct buffer text_out; /* TLS: from the owner, not sealed yet */
+    struct buffer net_out;  /* for the socket */
+
+    bool paused;
+    bool fresh;                /* IO_INPUT is due */
+    bool room_wanted, blocked; /* blocked: the socket takes nothing now */
+    bool eof;                  /* the socket's */
+    bool ended;                /* nothing more will come into text_in */
+    bool eof_told, broken_told, connected_untold;
+    bool socket_dead, shut;
+    size_t swallowed; /* while closing */
+
+    /* io_connect.c */
+    uv_getaddrinfo_t lookup;
+    struct addrinfo *addresses, *address; /* `address` is being tried */
+    bool addresses_ours;                  /* from getaddrinfo, not libuv's */
+    bool looking_up;
+    bool connect_ready; /* the socket has an answer */
+    int connect_error;  /* errno of the last address that failed */
+
+    /* io_tls.c */
+    SSL *ssl;
+    const struct tls_server *server;
+    const struct tls_client *client;
+    uint64_t handshake_began;
+    struct io_facts facts;
+    bool key_failed;
+    bool job_paused;       /* SSL_do_handshake returned from inside a job */
+    bool job_ready;        /* and may go on */
+    bool is_woken;         /* under loop->woken_lock: in loop->woken */
+    struct io *woken_next; /* under loop->woken_lock */
+};
+
+/* io.c */
+struct io *io_new(struct loop *loop, io_handler handler, void *owner);
+bool io_attach(struct io *io, int fd); /* takes the socket over; on failure the fd is closed */
+void io_detach(struct io *io);         /* closes the socket and keeps the rest */
+void io_watch_connect(struct io *io);
+void io_mark_active(struct io *io);
+void io_mark_unsent(struct io *io);
+void io_break(struct io *io, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void io_kill(struct io *io);
+void io_release(struct io *io); /* one handle or request less */
+void io_free_if_done(struct io *io);
+
+/* io_connect.c */
+void io_connect_advance(struct io *io);
+void io_connect_cancel(struct io *io);
+
+/* io_tls.c */
+void io_tls_handshake(struct io *io);
+bool io_tls_open(struct io *io); /* records to text; true if there is more text */
+void io_tls_seal(struct io *io); /* text to records, as far as net_out has room */
+void io_tls_goodbye(struct io *io);
+void io_tls_free(struct io *io); /* unless a job is paused: then io_wake does it */
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Log lines on stderr; see log.h. */
+#include "log.h"
+#include "command.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static enum log_format log_format = LOG_PLAIN;
+
+void log_set_format(enum log_format format)
+{
+    log_format = format;
+}
+
+/* The end of every line must fit whatever came before: "}\n", or the newline alone. */
+#define LOG_TAIL 2u
+
+static void put(struct log_line *line, const char *text, size_t len)
+{
+    size_t room = sizeof line->text - LOG_TAIL - line->length;
+
+    if (len > room)
+        len = room;
+    memcpy(line->text + line->length, text, len);
+    line->length += len;
+}
+
+static void put_string(struct log_line *line, const char *text)
+{
+    put(line, text, strlen(text));
+}
+
+/* JSON's escapes (RFC 8259, 7) serve for both formats. */
+static void put_quoted(struct log_line *line, const char *value, size_t len)
+{
+    bool utf8 = text_is_utf8(value, len);
+    char code[8];
+
+    put(line, "\"", 1);
+    for (size_t i = 0; i < len; i++) {
+        uint8_t c = (uint8_t)value[i];
+        if (c == '"' || c == '\\') {
+            code[0] = '\\';
+            code[1] = (char)c;
+            put(line, code, 2);
+        } else if (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8)) {
+            put(line, code, (size_t)snprintf(code, sizeof code, "\\u%04x", c));
+        } else {
+            put(line, value + i, 1);
+        }
+    }
+    put(line, "\"", 1);
+}
+
+static bool is_plain(const char *value, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((uint8_t)value[i] <= 0x20 || (uint8_t)value[i] >= 0x7f || strchr("\"'\\=", value[i]) != NULL)
+            return false;
+    return len > 0;
+}
+
+static void put_key(struct log_line *line, const char *key)
+{
+    if (log_format == LOG_JSON) {
+        put_string(line, ",\"");
+        put_string(line, key);
+        put_string(line, "\":");
+    } else {
+        put_string(line, " ");
+        put_string(line, key);
+        put_string(line, "=");
+    }
+}
+
+void log_begin(struct log_line *line, const char *event)
+{
+    struct timespec now;
+    struct tm utc;
+    char stamp[40];
+    size_t len;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    len = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(stamp + len, sizeof stamp - len, ".%03dZ", (int)(now.tv_nsec / 1000000));
+    line->length = 0;
+    if (log_format == LOG_JSON) {
+        put_string(line, "{\"time\":\"");
+        put_string(line, stamp);
+        put_string(line, "\",\"event\":\"");
+        put_string(line, event);
+        put_string(line, "\"");
+    } else {
+        put_string(line, stamp);
+        put_string(line, " ");
+        put_string(line, event);
+    }
+}
+
+void log_text(struct log_line *line, const char *key, const char *value)
+{
+    size_t len;
+
+    if (value == NULL)
+        return;
+    len = strnlen(value, LOG_VALUE_MAX);
+    while (len > 0 && len == LOG_VALUE_MAX && (value[len] & 0xc0) == 0x80)
+        len--; /* cut before a character, not inside */
+    put_key(line, key);
+    if (log_format == LOG_JSON || !is_plain(value, len))
+        put_quoted(line, value, len);
+    else
+        put(line, value, len);
+}
+
+void log_number(struct log_line *line, const char *key, long long value)
+{
+    char digits[32];
+
+    put_key(line, key);
+    put(line, digits, (size_t)snprintf(digits, sizeof digits, "%lld", value));
+}
+
+void log_end(struct log_line *line)
+{
+    size_t done = 0;
+
+    if (log_format == LOG_JSON)
+        line->text[line->length++] = '}';
+    line->text[line->length++] = '\n';
+    while (done < line->length) {
+        ssize_t n = write(STDERR_FILENO, line->text + done, line->length - done);
+        if (n <= 0)
+            break; /* nobody reads the log: mail goes on */
+        done += (size_t)n;
+    }
+}
+
+void log_message(const char *event, const char *format, ...)
+{
+    struct log_line line;
+    char text[LOG_VALUE_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    log_begin(&line, event);
+    log_text(&line, "message", text);
+    log_end(&line);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Log lines on stderr: one event per line, as key=value for people or as one JSON object for programs.
+ *
+ * A line is put together on the stack and written with one write(2), so lines of several threads do not mix.
+ * Values come from strangers: control characters, quotes and what is not UTF-8 never reach the output raw.
+ */
+#ifndef GATEWAY_LOG_H
+#define GATEWAY_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum log_format { LOG_PLAIN, LOG_JSON };
+
+#define LOG_LINE_MAX  6144u
+#define LOG_VALUE_MAX 400u /* of one value before escaping; the rest is cut */
+
+struct log_line {
+    char text[LOG_LINE_MAX];
+    size_t length;
+};
+
+/* Before any thread logs. */
+void log_set_format(enum log_format format);
+
+/* `event` is one word. Keys are ours and plain. A NULL value leaves the key out. */
+void log_begin(struct log_line *line, const char *event);
+void log_text(struct log_line *line, const char *key, const char *value);
+void log_number(struct log_line *line, const char *key, long long value);
+void log_end(struct log_line *line);
+
+/* A whole line with one `message`. */
+void log_message(const char *event, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the gateway's whole-process tests share: certificates, a running gateway, next hops that behave and that do not.
+
+Nothing here waits for a time to pass: everything waits for an event (a log line, a reply, a connection). The one number,
+PATIENCE, only ends a test whose event never comes.
+"""
+import asyncio
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP
+
+PATIENCE = 60
+
+GATEWAY = os.environ.get("SEALANE_GATEWAY")
+
+
+def openssl(*args):
+    subprocess.run(["openssl", *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+class Certificates:
+    """A CA and certificates of both kinds of key, made once per test program."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.ca = self.path("ca.pem")
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "365",
+                "-subj", "/CN=Test CA", "-keyout", self.path("ca.key"), "-out", self.ca)
+        self.make("ec", "gateway.test", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+        self.make("rsa", "gateway.test", ["rsa:2048"])
+        self.make("hop", "hop.test", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def make(self, name, host, key, days="365"):
+        openssl("req", "-newkey", *key, "-nodes", "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}",
+                "-keyout", self.path(name + ".key"), "-out", self.path(name + ".csr"))
+        openssl("x509", "-req", "-in", self.path(name + ".csr"), "-CA", self.ca, "-CAkey", self.path("ca.key"),
+                "-CAcreateserial", "-days", days, "-copy_extensions", "copyall", "-out", self.path(name + ".pem"))
+
+    def section(self, name):
+        return f'certificate {{ chain = "{self.path(name)}.pem" key = "{self.path(name)}.key" }}\n'
+
+
+class Gateway:
+    """`sealane-gateway run` with its log lines as they come."""
+
+    def __init__(self, folder, settings, env=None):
+        self.file = os.path.join(folder, "gateway.conf")
+        with open(self.file, "w", encoding="utf-8") as f:
+            f.write(settings)
+        self.process = subprocess.Popen([GATEWAY, "run", "-c", self.file], stderr=subprocess.PIPE,
+                                        env=dict(os.environ, **(env or {})))
+        self.lines = []
+        self.told = threading.Condition()
+        self.ended = False
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        self.ports = {}
+        line = self.wait_line("listening")
+        self.ports[line["connector"]] = int(line["port"])
+        self.port = int(line["port"])
+
+    def _read(self):
+        for raw in self.process.stderr:
+            text = raw.decode("utf-8", "replace").rstrip("\n")
+            with self.told:
+                self.lines.append(text)
+                self.told.notify_all()
+            if not text.startswith("{"):
+                sys.stderr.write("    gateway: " + text + "\n")
+        with self.told:
+            self.ended = True
+            self.told.notify_all()
+
+    def events(self, event):
+        found = []
+        for text in list(self.lines):
+            if text.startswith("{"):
+                line = json.loads(text)
+                if line["event"] == event:
+                    found.append(line)
+        return found
+
+    def wait_line(self, event, count=1, **wanted):
+        """The `count`th line of that event with those values, waiting for it."""
+        def find():
+            good = [line for line in self.events(event)
+                    if all(str(line.get(key)) == str(value) for key, value in wanted.items())]
+            return good[count - 1] if len(good) >= count else None
+
+        with self.told:
+            if not self.told.wait_for(lambda: find() is not None or self.ended, PATIENCE) or find() is None:
+                raise AssertionError(f"no line {event} {wanted}; lines were:\n" + "\n".join(self.lines))
+            return find()
+
+    def stop(self, number=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(PATIENCE)
+        self.reader.join(PATIENCE)
+        self.process.stderr.close()
+        return status
+
+
+class Keeper:
+    """An aiosmtpd handler that keeps what it was given, and answers as told."""
+
+    def __init__(self):
+        self.messages = queue.Queue()
+        self.replies = {}  # command -> reply line instead of the usual one
+        self.arrived = threading.Event()
+        self.gate = None  # an Event that the answer to the final dot waits for
+
+    async def handle_MAIL(self, server, session, envelope, address, options):
+        if "MAIL" in self.replies:
+            return self.replies["MAIL"]
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 ok"
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if "RCPT" in self.replies:
+            return self.replies["RCPT"]
+        if address in self.replies:
+            return self.replies[address]
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 ok"
+
+    async def handle_DATA(self, server, session, envelope):
+        self.arrived.set()
+        while self.gate is not None and not self.gate.is_set():
+            await asyncio.sleep(0.01)
+        if "DATA" in self.replies:
+            return self.replies["DATA"]
+        self.messages.put(dict(sender=envelope.mail_from, recipients=list(envelope.rcpt_tos),
+                               content=envelope.content, options=list(envelope.mail_options),
+                               tls=session.ssl is not None, utf8=envelope.smtp_utf8))
+        return "250 2.0.0 taken"
+
+    def take(self):
+        return self.messages.get(timeout=PATIENCE)
+
+
+class _Server(SMTP):
+    """aiosmtpd's server, which knows CRLF only and takes lines as long as they come."""
+    line_length_limit = 4096
+    command_size_limit = 4096
+
+
+class NextHop(Controller):
+    """A next hop that behaves: aiosmtpd, with STARTTLS if it has a certificate."""
+
+    def __init__(self, handler, certificates=None, name="hop", limit=64 * 1024 * 1024, **kwargs):
+        self.tls = None
+        self.limit = limit
+        if certificates is not None:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(certificates.path(name + ".pem"), certificates.path(name + ".key"))
+        super().__init__(handler, hostname="127.0.0.1", port=free_port(), **kwargs)
+
+    def factory(self):
+        return _Server(self.handler, tls_context=self.tls, data_size_limit=self.limit, hostname="hop.test",
+                       enable_SMTPUTF8=True)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class ScriptedHop:
+    """A next hop that does what a function says: `script(hop, lines)` runs on a thread per connection."""
+
+    def __init__(self, script):
+        self.script = script
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.connections = 0
+        self.failures = queue.Queue()
+        self.seen = queue.Queue()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                s, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(s, self.connections), daemon=True).start()
+
+    def _serve(self, s, number):
+        with s:
+            s.settimeout(PATIENCE)
+            try:
+                self.script(Peer(s), number, self)
+            except (OSError, EOFError) as e:
+                self.failures.put(e)
+
+    def close(self):
+        self.listener.close()
+
+
+class Peer:
+    """A socket with lines, from either side."""
+
+    def __init__(self, s):
+        self.socket = s
+        self.held = b""
+
+    def send(self, data):
+        self.socket.sendall(data if isinstance(data, bytes) else data.encode())
+
+    def line(self):
+        while b"\n" not in self.held:
+            more = self.socket.recv(65536)
+            if not more:
+                raise EOFError("closed")
+            self.held += more
+        line, self.held = self.held.split(b"\n", 1)
+        return line.rstrip(b"\r").decode("utf-8", "replace")
+
+    def reply(self):
+        """A whole SMTP reply, lines joined by newlines."""
+        lines = [self.line()]
+        while lines[-1][3:4] == "-":
+            lines.append(self.line())
+        return "\n".join(lines)
+
+    def ask(self, command):
+        self.send(command + "\r\n")
+        return self.reply()
+
+    def until_closed(self):
+        """Everything until the other side closes; also the end by reset."""
+        data, self.held = self.held, b""
+        while True:
+            try:
+                more = self.socket.recv(65536)
+            except ConnectionError:
+                return data
+            if not more:
+                return data
+            data += more
+
+    def start_tls(self, context, name="gateway.test"):
+        assert not self.held, self.held
+        self.socket = context.wrap_socket(self.socket, server_hostname=name)
+
+    def close(self):
+        self.socket.close()
+
+
+def client_context(certificates, version=None, key=None):
+    context = ssl.create_default_context(cafile=certificates.ca)
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    if key is not None:  # TLS 1.2 chooses the kind of certificate by suite
+        context.set_ciphers({"rsa": "ECDHE-RSA-AES128-GCM-SHA256", "ec": "ECDHE-ECDSA-AES128-GCM-SHA256"}[key])
+    return context
+
+
+def raw_connect(port):
+    peer = Peer(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+    return peer
+
+
+def greeted(port):
+    """A connection that has had its banner and EHLO."""
+    peer = raw_connect(port)
+    banner = peer.reply()
+    assert banner.startswith("220 "), banner
+    ehlo = peer.ask("EHLO client.test")
+    assert ehlo.startswith("250"), ehlo
+    return peer
+
+
+def secured(port, certificates, **kwargs):
+    peer = greeted(port)
+    answer = peer.ask("STARTTLS")
+    assert answer.startswith("220 "), answer
+    peer.start_tls(client_context(certificates, **kwargs))
+    assert peer.ask("EHLO client.test").startswith("250")
+    return peer
+
+
+def stuffed(message):
+    """A message as it goes over the wire, final dot included."""
+    return b"".join(b"." + line if line.startswith(b".") else line
+                    for line in message.splitlines(keepends=True)) + b".\r\n"
+
+
+def without_received(content):
+    """What arrived without the Received field on top, which it also returns."""
+    match = re.match(rb"Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", content)
+    assert match, content[:300]
+    return content[match.end():], match.group(0).decode()
+
+
+class GatewayTest(unittest.TestCase):
+    """A test with a folder and certificates; what it starts is stopped after it, and the exit status looked at."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.shared = tempfile.mkdtemp(prefix="sealane-gateway-")
+        cls.certificates = Certificates(cls.shared)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.shared)
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="test-", dir=self.shared)
+
+    def settings(self, hop_port, tls="may", hop_tls="may", names=("ec", "rsa"), extra="", receive="", route=""):
+        sections = "".join(self.certificates.section(name) for name in names)
+        return (f'hostname = "gateway.test"\nlog = "json"\n{extra}\n'
+                f'receive "in" {{\n address = "127.0.0.1"\n port = 0\n tls = "{tls}"\n{receive}\n{sections}}}\n'
+                f'route "out" {{\n next_hop = "127.0.0.1:{hop_port}"\n tls = "{hop_tls}"\n{route}\n}}\n')
+
+    def start(self, hop_port, expected_status=0, **kwargs):
+        gateway = Gateway(self.folder, self.settings(hop_port, **kwargs))
+
+        def stop():
+            self.assertEqual(gateway.stop(), expected_status, "exit status of the gateway")
+        self.addCleanup(stop)
+        return gateway
+
+    def start_hop(self, certificates=None, **kwargs):
+        keeper = Keeper()
+        hop = NextHop(keeper, certificates, **kwargs)
+        hop.start()
+        self.addCleanup(hop.stop)
+        return keeper, hop.port
+
+    def start_script(self, script):
+        hop = ScriptedHop(script)
+        self.addCleanup(hop.close)
+        return hop
+
+
+def main():
+    if GATEWAY is None:
+        sys.exit("SEALANE_GATEWAY must name the program to test")
+    unittest.main(verbosity=2, warnings="ignore")
