@@ -256,16 +256,16 @@ def relay(gateway, hop, counts, token, folder, name, data, wish):
     signed = {field: after[field] - before[field] for field in ("rsa_pkcs", "rsa_pss", "ecdsa", "other")}
     arrived = hop.maildir.path / "new" / name
     same = arrived.exists() and without_received(arrived.read_bytes()) == data
-    row = {"message": name, "bytes": len(data), "tls": said.get("tls_version"), "suite": said.get("tls_cipher"),
+    row = {"message": name, "bytes": len(data), "tls": said.get("tls"), "suite": said.get("cipher"),
            "key": said.get("key"), "token_signatures": signed, "sealed_by": said.get("sealed_by"),
-           "next_hop_tls": said.get("next_tls_version"), "identical": same}
+           "next_hop_tls": said.get("next_hop_tls"), "identical": same}
     expected = {"RSA": ("rsa_pkcs", "rsa_pss"), "EC": ("ecdsa",)}.get(row["key"], ())
     row["token_signed"] = sum(signed.values()) == 1 and any(signed[field] == 1 for field in expected)
     row["ok"] = bool(same and row["token_signed"] and row["sealed_by"] not in (None, "none", "libcrypto"))
     return row
 
 
-HEADER = f"{'message':15} {'bytes':>9}  {'TLS':8} {'suite':30} {'key':4} {'signed by token':15} {'sealed by':9} arrived"
+HEADER = f"{'message':15} {'bytes':>9}  {'TLS':8} {'suite':39} {'key':4} {'signed by token':15} {'sealed by':9} arrived"
 
 
 def show(row):
@@ -273,7 +273,7 @@ def show(row):
         print(f"{row['message']:15} FAILED\n{row['error']}")
         return
     kinds = [f"{count} {field}" for field, count in row["token_signatures"].items() if count]
-    print(f"{row['message']:15} {row['bytes']:9}  {row['tls']:8} {row['suite']:30} {row['key']:4} "
+    print(f"{row['message']:15} {row['bytes']:9}  {row['tls']:8} {row['suite']:39} {row['key']:4} "
           f"{', '.join(kinds) or 'no':15} {row['sealed_by']:9} {'identical' if row['identical'] else 'DIFFERENT'}",
           flush=True)
 
