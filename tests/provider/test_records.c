@@ -15,7 +15,7 @@
 #include "check.h"
 
 static OSSL_LIB_CTX *with_sealane, *without;
-static OSSL_PROVIDER *sealane;
+static OSSL_PROVIDER *sealane, *standard;
 static const char *const names[] = {"AES-128-GCM", "AES-256-GCM"};
 
 static void setup(void)
@@ -23,7 +23,7 @@ static void setup(void)
     with_sealane = OSSL_LIB_CTX_new();
     without = OSSL_LIB_CTX_new();
     OSSL_PROVIDER_set_default_search_path(with_sealane, PROVIDER_DIR);
-    if (OSSL_PROVIDER_load(with_sealane, "default") == NULL ||
+    if ((standard = OSSL_PROVIDER_load(with_sealane, "default")) == NULL ||
         (sealane = OSSL_PROVIDER_load(with_sealane, SEALANE_PROVIDER_NAME)) == NULL ||
         EVP_set_default_properties(with_sealane, "?sealane.records=yes") != 1) {
         fprintf(stderr, "sealane.so cannot be loaded from %s\n", PROVIDER_DIR);
@@ -448,6 +448,7 @@ int main(int argc, char **argv)
     setup();
     int status = check_run("provider-records", cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
     OSSL_PROVIDER_unload(sealane);
+    OSSL_PROVIDER_unload(standard);
     OSSL_LIB_CTX_free(with_sealane);
     OSSL_LIB_CTX_free(without);
     return status;
