@@ -73,7 +73,7 @@ static const char *backend_state(const backend *be)
 
     if (missing != NULL)
         return missing;
-    for (int cipher = 0; cipher < SEALANE_CIPHERS; cipher++) {
+    for (sealane_cipher_id cipher = 0; cipher < SEALANE_CIPHERS; cipher++) {
         const char *failure = be->state_size(cipher) == 0 ? NULL : known_answer_failure(be, cipher);
         if (failure == NULL)
             continue;
@@ -153,7 +153,7 @@ static size_t override_read(void)
 
 static void picks_fill(size_t forced)
 {
-    for (int cipher = 0; cipher < SEALANE_CIPHERS; cipher++)
+    for (sealane_cipher_id cipher = 0; cipher < SEALANE_CIPHERS; cipher++)
         for (int sealing = 0; sealing <= 1; sealing++)
             for (size_t c = 0; c < DISPATCH_SIZE_CLASSES; c++) {
                 struct pick *pick = &engine.picks[cipher][sealing][c];

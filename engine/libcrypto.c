@@ -140,7 +140,7 @@ static void library_start(void)
         goto failed;
     library.provider_ctx = OSSL_PROVIDER_get0_provider_ctx(library.provider);
     library.algorithms = OSSL_PROVIDER_query_operation(library.provider, OSSL_OP_CIPHER, &no_cache);
-    for (int i = 0; i < SEALANE_CIPHERS; i++)
+    for (sealane_cipher_id i = 0; i < SEALANE_CIPHERS; i++)
         if (!cipher_find(i))
             goto failed;
     if (OPENSSL_atexit(library_end) == 1)

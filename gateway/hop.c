@@ -80,15 +80,20 @@ static void leave(struct hop *hop, bool in_order)
     loop_bury(hop->loop, &hop->grave);
 }
 
-/* Tells the owner and ends it. The peer is not trusted to be in a state where QUIT means anything. */
+/*
+ * Tells the owner and ends it, without QUIT: the peer may be in any state. Before DATA what is written may
+ * still go out (a TLS alert, say); from then on not a byte, or the next hop might take the message for
+ * complete.
+ */
 static void fail_with(struct hop *hop, const struct reply *reply)
 {
     hop_handler handler = hop->handler;
+    bool in_order = hop->state < STATE_DATA;
 
     hop->handler = NULL;
     if (handler != NULL)
         handler(hop->owner, HOP_FAILED, reply);
-    leave(hop, false);
+    leave(hop, in_order);
 }
 
 static void fail(struct hop *hop, const char *told, const char *format, ...)

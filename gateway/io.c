@@ -92,8 +92,9 @@ void io_free_if_done(struct io *io)
 {
     struct loop *loop = io->loop;
 
-    /* A job that is paused runs on a stack of its own that refers to us: io_wake comes back here after it. */
-    if (io->handles > 0 || io->ssl != NULL)
+    /* A job that is paused runs on a stack of its own that refers to us: io_wake comes back here after it. On
+     * a list of the turn: io_turn does. */
+    if (io->handles > 0 || io->ssl != NULL || io->is_active || io->is_unsent)
         return;
     if (io->previous != NULL)
         io->previous->next = io->next;
@@ -505,11 +506,16 @@ void io_turn(struct loop *loop)
             io->is_active = false;
             if (io->stage != STAGE_DEAD)
                 advance(io);
+            else
+                io_free_if_done(io);
         }
         while ((io = loop->unsent) != NULL) {
             loop->unsent = io->unsent_next;
             io->is_unsent = false;
-            seal_and_send(io);
+            if (io->stage != STAGE_DEAD)
+                seal_and_send(io);
+            else
+                io_free_if_done(io);
         }
     }
 }
@@ -547,7 +553,7 @@ struct io *io_accept(struct loop *loop, int fd, io_handler handler, void *owner)
 
 void io_close(struct io *io)
 {
-    bool alive = io->stage != STAGE_CONNECTING && !io->socket_dead && !io->job_paused;
+    bool alive = io->fd >= 0 && io->stage != STAGE_CONNECTING && !io->socket_dead && !io->job_paused;
 
     if (io->stage == STAGE_CLOSING || io->stage == STAGE_DEAD)
         return;

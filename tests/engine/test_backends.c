@@ -355,7 +355,7 @@ static void check_batches(const backend *be, sealane_cipher_id cipher)
 
 static void each_backend(void (*check)(const backend *be, sealane_cipher_id cipher))
 {
-    for (int cipher = 0; cipher < SEALANE_CIPHERS; cipher++) {
+    for (sealane_cipher_id cipher = 0; cipher < SEALANE_CIPHERS; cipher++) {
         size_t index = 0, ran = 0;
         for (const backend *be; (be = backend_next(&index, cipher)) != NULL; ran++)
             check(be, cipher);

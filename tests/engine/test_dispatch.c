@@ -38,7 +38,7 @@ static int told_and_done_agree(void *unused)
 
     (void)unused;
     sealane_set_log(log_keep);
-    for (int cipher = 0; cipher < SEALANE_CIPHERS; cipher++)
+    for (sealane_cipher_id cipher = 0; cipher < SEALANE_CIPHERS; cipher++)
         for (size_t i = 0; i < COUNT(lengths); i++) {
             const char *why = NULL;
             const char *told = sealane_backend_for(cipher, 1, lengths[i], &why);
@@ -88,7 +88,7 @@ static int override_is_obeyed(void *name)
     int failures = 0;
 
     sealane_set_log(log_keep);
-    for (int cipher = 0; cipher < SEALANE_CIPHERS; cipher++) {
+    for (sealane_cipher_id cipher = 0; cipher < SEALANE_CIPHERS; cipher++) {
         CHILD_CHECK(failures, strcmp(seals(cipher, 10), name) == 0);
         CHILD_CHECK(failures, strcmp(seals(cipher, 16384), name) == 0);
         CHILD_CHECK(failures, strcmp(sealane_backend_for(cipher, 0, 10, &why), name) == 0);

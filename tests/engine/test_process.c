@@ -126,8 +126,8 @@ static const OSSL_ALGORITHM *theirs_query(void *provctx, int operation, int *no_
         {OSSL_FUNC_CIPHER_FINAL, (void (*)(void))theirs_update},
         {0, NULL},
     };
-    static const OSSL_ALGORITHM ciphers[] = {{"AES-128-GCM", "theirs=yes", functions, NULL},
-                                             {"AES-256-GCM", "theirs=yes", functions, NULL},
+    static const OSSL_ALGORITHM ciphers[] = {{"AES-128-GCM", "test.theirs=yes", functions, NULL},
+                                             {"AES-256-GCM", "test.theirs=yes", functions, NULL},
                                              {NULL, NULL, NULL, NULL}};
 
     (void)provctx;
@@ -158,7 +158,7 @@ static int preferred_provider_is_not_ours(void *unused)
     CHILD_CHECK(failures, OSSL_PROVIDER_add_builtin(NULL, "theirs", theirs_start) == 1);
     CHILD_CHECK(failures, OSSL_PROVIDER_load(NULL, "theirs") != NULL);
     CHILD_CHECK(failures, OSSL_PROVIDER_load(NULL, "default") != NULL);
-    CHILD_CHECK(failures, EVP_set_default_properties(NULL, "?theirs=yes") == 1);
+    CHILD_CHECK(failures, EVP_set_default_properties(NULL, "?test.theirs=yes") == 1);
     CHILD_CHECK(failures, engine_works());
     CHILD_CHECK(failures, strcmp(sealane_last_sealed_by(), "openssl") == 0);
     CHILD_CHECK(failures, theirs_called == 0);
@@ -398,8 +398,24 @@ static int fork_amid_threads(void *unused)
     return failures;
 }
 
+/* The sanitizers' own allocators hold locks across fork: with them a hang would not be ours. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FORK_AMID_THREADS false
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define FORK_AMID_THREADS false
+#endif
+#endif
+#ifndef FORK_AMID_THREADS
+#define FORK_AMID_THREADS true
+#endif
+
 static void test_fork_amid_threads(void)
 {
+    if (!FORK_AMID_THREADS) {
+        printf("left out under a sanitizer ...");
+        return;
+    }
     CU_ASSERT_EQUAL(child_run("SEALANE_BACKEND", "openssl", fork_amid_threads, NULL), 0);
     CU_ASSERT_EQUAL(child_run("SEALANE_BACKEND", NULL, fork_amid_threads, NULL), 0);
 }

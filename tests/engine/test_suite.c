@@ -9,11 +9,11 @@
 
 static void test_ciphers_are_libcryptos(void)
 {
-    for (int id = 0; id < SEALANE_CIPHERS; id++) {
+    for (sealane_cipher_id id = 0; id < SEALANE_CIPHERS; id++) {
         const sealane_cipher *cipher = sealane_cipher_get(id);
         EVP_CIPHER *evp = EVP_CIPHER_fetch(NULL, cipher->name, NULL);
         CU_ASSERT_PTR_NOT_NULL_FATAL(evp);
-        CU_ASSERT_EQUAL((int)cipher->id, id);
+        CU_ASSERT_EQUAL(cipher->id, id);
         CU_ASSERT_EQUAL(cipher->key_len, EVP_CIPHER_get_key_length(evp));
         CU_ASSERT_EQUAL(SEALANE_NONCE_LEN, EVP_CIPHER_get_iv_length(evp));
         CU_ASSERT(cipher->tag_len <= SEALANE_TAG_MAX && cipher->key_len <= SEALANE_KEY_MAX);

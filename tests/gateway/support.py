@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 from aiosmtpd.controller import Controller
@@ -279,8 +280,7 @@ def client_context(certificates, version=None, key=None):
 
 
 def raw_connect(port):
-    peer = Peer(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
-    return peer
+    return Peer(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
 
 
 def greeted(port):
@@ -357,7 +357,17 @@ class GatewayTest(unittest.TestCase):
         return hop
 
 
+class _Timed(unittest.TextTestResult):
+    def startTest(self, test):
+        self.began = time.monotonic()
+        super().startTest(test)
+
+    def addSuccess(self, test):
+        unittest.TestResult.addSuccess(self, test)
+        self.stream.writeln(f"ok ({time.monotonic() - self.began:.1f} s)")
+
+
 def main():
     if GATEWAY is None:
         sys.exit("SEALANE_GATEWAY must name the program to test")
-    unittest.main(verbosity=2, warnings="ignore")
+    unittest.main(testRunner=unittest.TextTestRunner(resultclass=_Timed, verbosity=2, warnings="ignore"))

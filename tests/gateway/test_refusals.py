@@ -1,0 +1,680 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must not go through does not: bad input from senders, next hops that misbehave, both dying at any point."""
+import os
+import signal
+import socket
+import ssl
+import struct
+import threading
+import time
+
+from support import (GatewayTest, Gateway, PATIENCE, Peer, client_context, greeted, main, raw_connect, secured, stuffed,
+                     without_received)
+
+MESSAGE = b"Subject: x\r\n\r\nhello\r\n"
+
+
+def envelope(peer, params=""):
+    assert peer.ask(f"MAIL FROM:<a@client.test>{params}").startswith("250")
+    answer = peer.ask("RCPT TO:<b@hop.test>")
+    assert answer.startswith("250"), answer
+    assert peer.ask("DATA").startswith("354")
+
+
+def reset(peer):
+    """Ends the connection by RST."""
+    peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.socket.close()
+
+
+class Senders(GatewayTest):
+    """Bad input from the sender's side."""
+
+    def expect_nothing_delivered(self, keeper, gateway):
+        """Sends one good message: it must be the first that the next hop has seen."""
+        peer = greeted(gateway.port)
+        envelope(peer)
+        peer.send(stuffed(b"Subject: canary\r\n\r\n"))
+        self.assertTrue(peer.reply().startswith("250 "))
+        content, _ = without_received(keeper.take()["content"])
+        self.assertEqual(content, b"Subject: canary\r\n\r\n")
+        self.assertTrue(keeper.messages.empty())
+        peer.close()
+
+    def test_bytes_behind_starttls_are_refused_and_never_obeyed(self):
+        keeper, port = self.start_hop()
+        gateway = self.start(port)
+        peer = greeted(gateway.port)
+        peer.send(b"STARTTLS\r\nRSET\r\nMAIL FROM:<evil@client.test>\r\nRCPT TO:<b@hop.test>\r\nDATA\r\n")
+        rest = peer.until_closed()
+        self.assertTrue(rest.startswith(b"554 5.5.1"), rest)
+        self.assertEqual(rest.count(b"\r\n"), 1, "one answer, and the end")
+        self.expect_nothing_delivered(keeper, gateway)
+
+    def test_starttls_forgets_what_was_said_before(self):
+        keeper, port = self.start_hop()
+        gateway = self.start(port)
+        peer = greeted(gateway.port)
+        peer.ask("MAIL FROM:<a@client.test>")
+        self.assertTrue(peer.ask("STARTTLS").startswith("220"))
+        peer.start_tls(client_context(self.certificates))
+        self.assertTrue(peer.ask("RCPT TO:<b@hop.test>").startswith("503"))
+        self.assertTrue(peer.ask("MAIL FROM:<a@client.test>").startswith("503"), "EHLO must be forgotten")
+        answer = peer.ask("EHLO client.test")
+        self.assertNotIn("STARTTLS", answer)
+        self.assertTrue(peer.ask("STARTTLS").startswith("503"))
+
+    def test_encrypt_wants_tls_first(self):
+        _, port = self.start_hop()
+        gateway = self.start(port, tls="encrypt")
+        peer = greeted(gateway.port)
+        for command in ("MAIL FROM:<a@client.test>", "RCPT TO:<b@hop.test>", "DATA", "RSET", "VRFY x", "HELO x"):
+            self.assertTrue(peer.ask(command).startswith("530 5.7.0"), command)
+        self.assertTrue(peer.ask("NOOP").startswith("250"))
+        self.assertTrue(peer.ask("STARTTLS").startswith("220"))
+
+    def smuggle(self, body, expected):
+        keeper, port = self.start_hop()
+        gateway = self.start(port)
+        peer = greeted(gateway.port)
+        envelope(peer)
+        peer.send(body + b"\r\n.\r\n")
+        answer = peer.reply()
+        self.assertTrue(answer.startswith(expected), answer)
+        self.assertTrue(peer.ask("NOOP").startswith("250"), "the connection is in step")
+        self.expect_nothing_delivered(keeper, gateway)
+
+    def test_smuggling(self):
+        inner = b"MAIL FROM:<evil@client.test>\r\nRCPT TO:<b@hop.test>\r\nDATA\r\nSubject: evil\r\n\r\nevil"
+        for name, end in {"LF . LF": b"\n.\n", "LF . CRLF": b"\n.\r\n", "CR . CR": b"\r.\r", "CR . CRLF": b"\r.\r\n",
+                          "CRLF . LF": b"\r\n.\n", "CRLF . CR": b"\r\n.\r", "CRLF NUL . CRLF": b"\r\n\0.\r\n",
+                          "CRLF . NUL CRLF": b"\r\n.\0\r\n", "CRLF LF . CRLF": b"\r\n\n.\r\n",
+                          "CR CRLF . CRLF": b"\r\r\n.\r", "LF CR . CR LF": b"\n\r.\r\n"}.items():
+            with self.subTest(end=name):
+                self.smuggle(b"Subject: x\r\n\r\nhello" + end + inner, "550 5.6.0")
+
+    def test_bare_cr_lf_and_nul_in_content(self):
+        for name, body in {"CR": b"a\rb", "LF": b"a\nb", "NUL": b"a\0b", "CR at end": b"a\r\r\nb"}.items():
+            with self.subTest(bad=name):
+                self.smuggle(b"Subject: x\r\n\r\n" + body, "550 5.6.0")
+
+    def test_bare_cr_lf_and_nul_in_commands(self):
+        _, port = self.start_hop()
+        gateway = self.start(port)
+        for bad in (b"NOOP\n", b"NOOP\rNOOP\r\n", b"NO\0OP\r\n", b"\nQUIT\r\n"):
+            with self.subTest(bad=bad):
+                peer = greeted(gateway.port)
+                peer.send(bad)
+                self.assertTrue(peer.until_closed().startswith(b"550 5.5.2"))
+
+    def test_long_lines(self):
+        keeper, port = self.start_hop()
+        gateway = self.start(port)
+        peer = greeted(gateway.port)
+        peer.send(b"NOOP " + b"x" * 3000)  # refused without waiting for its end
+        self.assertTrue(peer.until_closed().startswith(b"500 5.5.2"))
+        peer = greeted(gateway.port)
+        envelope(peer)
+        peer.send(b"Subject: x\r\n\r\n" + b"x" * 2049 + b"\r\n.\r\n")
+        self.assertTrue(peer.reply().startswith("550 5.6.0"))
+        self.expect_nothing_delivered(keeper, gateway)
+
+    def test_header_too_big_and_endless(self):
+        keeper, port = self.start_hop()
+        gateway = self.start(port, extra="limits { header_size = 10K }")
+        peer = greeted(gateway.port)
+        envelope(peer)
+        peer.send(b"".join(b"X-%d: %s\r\n" % (n, b"y" * 900) for n in range(20)) + b"\r\n.\r\n")
+        self.assertTrue(peer.reply().startswith("552 5.3.4"))
+        self.expect_nothing_delivered(keeper, gateway)
+
+    def test_mail_loop(self):
+        keeper, port = self.start_hop()
+        gateway = self.start(port)
+        for hops, expected in ((50, "250 "), (51, "554 5.4.6")):
+            peer = greeted(gateway.port)
+            envelope(peer)
+            peer.send(b"RECEIVED: from x\r\n by y\r\n" * hops + b"Subject: x\r\n\r\nReceived: not this\r\n.\r\n")
+            answer = peer.reply()
+            self.assertTrue(answer.startswith(expected), answer)
+        keeper.take()
+        self.expect_nothing_delivered(keeper, gateway)
+
+    def test_size(self):
+        keeper, port = self.start_hop()
+        gateway = self.start(port, extra="limits { message_size = 100K }")
+        peer = greeted(gateway.port)
+        self.assertTrue(peer.ask(f"MAIL FROM:<a@client.test> SIZE={100 * 1024 + 1}").startswith("552 5.3.4"))
+        envelope(peer)
+        block = (b"z" * 998 + b"\r\n") * 103
+        peer.send(b"Subject: x\r\n\r\n" + block + b".\r\n")
+        self.assertTrue(peer.reply().startswith("552 5.3.4"))
+        envelope(peer)  # and one that never ends is cut off
+        peer.send(b"Subject: x\r\n\r\n")
+        try:
+            for _ in range(100):
+                peer.send(block)
+        except ConnectionError:
+            pass
+        answer = b""
+        try:
+            answer = peer.until_closed()
+        except ConnectionError:
+            pass
+        self.assertTrue(answer == b"" or answer.startswith(b"552 5.3.4"), answer)
+        self.assertEqual(gateway.wait_line("transaction", 2)["result"], "refused")
+        self.expect_nothing_delivered(keeper, gateway)
+
+    def test_commands_out_of_order_and_malformed(self):
+        _, port = self.start_hop()
+        gateway = self.start(port, extra="limits { errors = 100 }")
+        peer = raw_connect(gateway.port)
+        peer.reply()
+        for command, code in (
+                ("MAIL FROM:<a@b.test>", "503"), ("RCPT TO:<a@b.test>", "503"), ("DATA", "503"), ("EHLO", "501"),
+                ("EHLO a b", "501"), ("EHLO <x>", "501"), ("EHLO client.test", "250"), ("EHLO [127.0.0.1]", "250"),
+                ("DATA", "503"), ("RCPT TO:<a@b.test>", "503"), ("MAIL", "501"), ("MAIL FROM:a@b.test", "501"),
+                ("MAIL FROM:<a@b", "501"), ("MAIL FROM:<a b@c.test>", "501"), ("MAIL FROM:<@b.test>", "501"),
+                ("MAIL FROM:<a@b..test>", "501"), ("MAIL FROM:<a@b.test>SIZE=1", "501"),
+                ("MAIL FROM:<" + "x" * 400 + "@b.test>", "501"), ("MAIL FROM:<a@b.test> SIZE=x", "501"),
+                ("MAIL FROM:<a@b.test> SIZE=1 SIZE=2", "501"), ("MAIL FROM:<a@b.test> BODY=BINARYMIME", "501"),
+                ("MAIL FROM:<a@b.test> FOO=BAR", "555"), ("MAIL FROM:<ä@b.test>", "553"),
+                ("MAIL FROM:<a@b.test>", "250"), ("MAIL FROM:<a@b.test>", "503"), ("DATA", "554"),
+                ("RCPT TO:<>", "501"), ("RCPT TO:<nobody>", "501"), ("RCPT TO:<a@b.test> NOTIFY=NEVER", "555"),
+                ("RCPT TO:<ä@b.test>", "553"), ("RCPT TO:<@relay.test:c@d.test>", "250"), ("DATA x", "501"),
+                ("RSET x", "501"), ("RSET", "250"), ("DATA", "503"), ("VRFY root", "252"), ("EXPN x", "502"),
+                ("BDAT 1", "502"), ("AUTH PLAIN", "502"), ("FOO", "500"), ("", "500"), ("STARTTLS x", "501"),
+                ("QUIT now", "221")):
+            with self.subTest(command=command[:60]):
+                self.assertEqual(peer.ask(command)[:3], code)
+
+    def test_error_flood(self):
+        _, port = self.start_hop()
+        gateway = self.start(port)
+        peer = greeted(gateway.port)
+        peer.send("FOO\r\n" * 100)
+        lines = peer.until_closed().decode().splitlines()
+        self.assertEqual([line[:3] for line in lines], ["500"] * 20 + ["421"])
+
+    def test_recipient_flood(self):
+        keeper, port = self.start_hop()
+        gateway = self.start(port, extra="limits { recipients = 100 bad_recipients = 10 }")
+        peer = greeted(gateway.port)
+        peer.ask("MAIL FROM:<a@client.test>")
+        answers = [peer.ask(f"RCPT TO:<{n}@hop.test>")[:9] for n in range(101)]
+        self.assertEqual(answers, ["250 2.1.5"] * 100 + ["452 4.5.3"])
+        peer.ask("RSET")
+        keeper.replies["RCPT"] = "550 5.1.1 unknown"
+        peer.ask("MAIL FROM:<a@client.test>")
+        answers = [peer.ask(f"RCPT TO:<{n}@hop.test>")[:9] for n in range(11)]
+        self.assertEqual(answers, ["550 5.1.1"] * 10 + ["421 4.7.0"])
+
+    def test_browser(self):
+        _, port = self.start_hop()
+        gateway = self.start(port)
+        peer = raw_connect(gateway.port)
+        peer.reply()
+        peer.send("POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\nMAIL FROM:<a@b.test>\r\n")
+        self.assertEqual(peer.until_closed(), b"554 5.5.1 This is not a web server\r\n")
+
+    def test_talking_before_the_banner(self):
+        _, port = self.start_hop()
+        gateway = self.start(port)
+        os.kill(gateway.process.pid, signal.SIGSTOP)  # it accepts only after the bytes are there
+        peer = raw_connect(gateway.port)
+        peer.send("EHLO client.test\r\n")
+        os.kill(gateway.process.pid, signal.SIGCONT)
+        self.assertTrue(peer.until_closed().startswith(b"554 "))
+
+    def test_alpn(self):
+        _, port = self.start_hop()
+        gateway = self.start(port)
+        for offered, good in ((["smtp"], True), (["http/1.1", "smtp"], True), (["http/1.1"], False), (["h2"], False)):
+            with self.subTest(offered=offered):
+                peer = greeted(gateway.port)
+                peer.ask("STARTTLS")
+                context = client_context(self.certificates)
+                context.set_alpn_protocols(offered)
+                if good:
+                    peer.start_tls(context)
+                    self.assertEqual(peer.socket.selected_alpn_protocol(), "smtp")
+                else:
+                    with self.assertRaisesRegex(ssl.SSLError, "(?i)no.application.protocol"):
+                        peer.start_tls(context)
+        self.assertIn("application protocol", gateway.wait_line("handshake_failed")["reason"])
+
+    def test_old_tls_is_refused(self):
+        _, port = self.start_hop()
+        gateway = self.start(port)
+        peer = greeted(gateway.port)
+        peer.ask("STARTTLS")
+        context = client_context(self.certificates)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        with self.assertRaises(ssl.SSLError):
+            peer.start_tls(context)
+        self.assertIn("protocol", gateway.wait_line("handshake_failed")["reason"])
+
+    def test_no_tls_after_starttls(self):
+        _, port = self.start_hop()
+        gateway = self.start(port)
+        peer = greeted(gateway.port)
+        peer.ask("STARTTLS")
+        peer.send("MAIL FROM:<a@client.test>\r\n")
+        self.assertNotIn(b"250", peer.until_closed())
+        gateway.wait_line("handshake_failed")
+        peer = greeted(gateway.port)
+        peer.ask("STARTTLS")
+        peer.close()
+        self.assertIn("closed", gateway.wait_line("handshake_failed", 2)["reason"])
+
+    def test_broken_record(self):
+        keeper, port = self.start_hop()
+        gateway = self.start(port)
+        peer = secured(gateway.port, self.certificates)
+        envelope(peer)
+        raw = peer.socket.detach()
+        with socket.socket(fileno=raw) as s:
+            s.sendall(b"\x17\x03\x03\x00\x20" + b"\0" * 32)
+            s.settimeout(PATIENCE)
+            while s.recv(4096):
+                pass
+        self.assertEqual(gateway.wait_line("transaction")["result"], "lost")
+        self.expect_nothing_delivered(keeper, gateway)
+
+    def test_timeouts(self):
+        """Waits for the gateway to lose patience, which the settings make short."""
+        _, port = self.start_hop()
+        gateway = self.start(port, extra="timeouts { command = 1 handshake = 1 rate_window = 1 }")
+        silent = greeted(gateway.port)
+        dripping = greeted(gateway.port)
+        dripping.send("NOO")
+        shaking = greeted(gateway.port)
+        shaking.ask("STARTTLS")
+        slow = greeted(gateway.port)
+        envelope(slow)
+        slow.send("Subject: x\r\n")
+        self.assertTrue(silent.until_closed().startswith(b"421 4.4.2"))
+        self.assertTrue(dripping.until_closed().startswith(b"421 4.4.2"))
+        self.assertEqual(shaking.until_closed(), b"")
+        self.assertTrue(slow.until_closed().startswith(b"421 4.4.2 Too slow"))
+        self.assertEqual(gateway.wait_line("handshake_failed")["reason"], "timed out")
+        self.assertEqual(gateway.wait_line("transaction")["result"], "lost")
+
+    def test_connection_limit(self):
+        _, port = self.start_hop()
+        gateway = self.start(port, extra="limits { connections = 3 }")
+        peers = [greeted(gateway.port) for _ in range(3)]
+        refused = raw_connect(gateway.port)
+        self.assertTrue(refused.reply().startswith("421 4.3.2"))
+        peers[0].ask("QUIT")
+        peers[0].close()
+        while True:  # until the gateway has seen the end of the first
+            peer = raw_connect(gateway.port)
+            if peer.reply().startswith("220"):
+                break
+
+
+class SendersDying(GatewayTest):
+    def test_sender_dies_in_the_middle_of_data(self):
+        ended = threading.Event()
+        seen = []
+
+        def script(hop, _number, _self):
+            hop.send("220 hop.test\r\n")
+            for _ in range(4):
+                hop.send("354 go\r\n" if hop.line() == "DATA" else "250 ok\r\n")
+            seen.append(hop.until_closed())
+            ended.set()
+
+        hop = self.start_script(script)
+        gateway = self.start(hop.port, hop_tls="none")
+        for number, die in enumerate((Peer.close, reset)):
+            with self.subTest(die=die.__name__):
+                peer = greeted(gateway.port)
+                envelope(peer)
+                peer.send(b"Subject: x\r\n\r\nhalf a mess")
+                # half a line and half an end: nothing may complete it
+                peer.send(b"age\r\n.")
+                die(peer)
+                self.assertTrue(ended.wait(PATIENCE))
+                ended.clear()
+                self.assertFalse(seen[-1].endswith(b".\r\n"), seen[-1])
+                self.assertNotIn(b"\r\n.\r\n", seen[-1])
+                self.assertEqual(gateway.wait_line("transaction", number + 1)["result"], "lost")
+
+    def test_sender_dies_while_the_next_hop_decides(self):
+        keeper, port = self.start_hop()
+        keeper.gate = threading.Event()
+        gateway = self.start(port)
+        peer = greeted(gateway.port)
+        envelope(peer)
+        peer.send(stuffed(MESSAGE))
+        self.assertTrue(keeper.arrived.wait(PATIENCE))
+        reset(peer)
+        # The gateway must have seen the reset before the answer comes.
+        wait_for_reset(gateway)
+        keeper.gate.set()
+        line = gateway.wait_line("transaction")
+        self.assertEqual(line["result"], "delivered")
+        self.assertEqual(gateway.wait_line("possible_duplicate")["id"], line["id"])
+        keeper.take()
+
+
+def wait_for_reset(gateway):
+    """Until the kernel has no established connection from a client to the gateway's port any more."""
+    end = time.monotonic() + PATIENCE
+    wanted = f":{gateway.port:04X}"
+    while time.monotonic() < end:
+        with open("/proc/net/tcp", encoding="ascii") as f:
+            rows = [line.split() for line in f.readlines()[1:]]
+        if not any(row[1].endswith(wanted) and row[3] == "01" for row in rows):
+            return
+    raise AssertionError("the connection is still there")
+
+
+class NextHops(GatewayTest):
+    """A next hop that refuses, misbehaves, is away or dies."""
+
+    def transaction(self, gateway):
+        """The answers to MAIL, RCPT, DATA and the final dot, as far as it goes."""
+        peer = greeted(gateway.port)
+        answers = [peer.ask("MAIL FROM:<a@client.test>"), peer.ask("RCPT TO:<b@hop.test>")]
+        if answers[-1].startswith("250"):
+            answers.append(peer.ask("DATA"))
+            if answers[-1].startswith("354"):
+                peer.send(stuffed(MESSAGE))
+                answers.append(peer.reply())
+        self.assertTrue(peer.ask("NOOP").startswith("250"), "the session goes on")
+        peer.ask("QUIT")
+        peer.close()
+        return answers
+
+    def test_next_hop_away(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
+            gateway = self.start(s.getsockname()[1])
+            self.assertEqual(self.transaction(gateway)[1][:9], "451 4.4.1")
+            line = gateway.wait_line("transaction")
+            self.assertEqual((line["result"], line["recipients"]), ("deferred", 0))
+            self.assertIn("refused", line["error"])
+            peer = greeted(gateway.port)
+            peer.ask("MAIL FROM:<a@client.test>")
+            for _ in range(3):
+                self.assertEqual(peer.ask("RCPT TO:<b@hop.test>")[:9], "451 4.4.1")
+            self.assertEqual(peer.ask("DATA")[:3], "451")
+
+    def test_unknown_host(self):
+        gateway = Gateway(self.folder, self.settings(25).replace("127.0.0.1:25", "no-such-host.invalid:25"))
+        self.addCleanup(gateway.stop)
+        self.assertEqual(self.transaction(gateway)[1][:9], "451 4.4.1")
+        self.assertIn("look", gateway.wait_line("transaction")["error"])
+
+    def test_replies_pass_through_at_each_stage(self):
+        for stage, where in (("MAIL", 1), ("RCPT", 1), ("DATA", 3)):
+            for reply, expected in (("450 4.2.1 busy now", "450 4.2.1 busy now"), ("550 5.7.1 no", "550 5.7.1 no"),
+                                    ("552 full", "552 5.0.0 full"), ("451 5.1.1 odd", "451 4.0.0 odd")):
+                with self.subTest(stage=stage, reply=reply):
+                    keeper, port = self.start_hop()
+                    gateway = self.start(port)
+                    keeper.replies[stage] = reply
+                    answers = self.transaction(gateway)
+                    self.assertEqual(answers[where], expected)
+                    self.assertEqual(len(answers), where + 1)
+                    line = gateway.wait_line("transaction")
+                    self.assertEqual(line["result"], "deferred" if reply[0] == "4" else "refused")
+                    self.assertTrue(line["reply"].startswith(reply[:3]))
+                    del keeper.replies[stage]
+                    self.assertEqual(self.transaction(gateway)[-1][:3], "250", "the next one is not harmed")
+
+    def test_one_bad_recipient_among_good(self):
+        keeper, port = self.start_hop()
+        keeper.replies["bad@hop.test"] = "550 5.1.1 unknown"
+        gateway = self.start(port)
+        peer = greeted(gateway.port)
+        peer.ask("MAIL FROM:<a@client.test>")
+        self.assertEqual([peer.ask(f"RCPT TO:<{n}@hop.test>")[:3] for n in ("b", "bad", "c")], ["250", "550", "250"])
+        peer.ask("DATA")
+        peer.send(stuffed(MESSAGE))
+        self.assertEqual(peer.reply()[:3], "250")
+        self.assertEqual(keeper.take()["recipients"], ["b@hop.test", "c@hop.test"])
+        self.assertEqual(gateway.wait_line("transaction")["recipients"], 2)
+
+    def scripted(self, replies, **kwargs):
+        """A next hop that answers commands from a dict (None: closes), and a gateway in front of it."""
+        def script(hop, _number, me):
+            first = replies.get("banner", "220 hop.test\r\n")
+            if first is None:
+                return
+            hop.send(first)
+            while True:
+                command = hop.line()
+                verb = command.split(":")[0].split(" ")[0].upper()
+                me.seen.put(command)
+                reply = replies.get(verb, "354 go\r\n" if verb == "DATA" else "250 2.0.0 ok\r\n")
+                if reply is None:
+                    return
+                if verb == "QUIT":
+                    hop.send("221 2.0.0 bye\r\n")
+                    return
+                hop.send(reply)
+                if verb == "DATA" and str(reply).startswith("354"):
+                    after = replies.get("early")
+                    if after is not None:
+                        hop.line()
+                        hop.send(after)
+                        hop.until_closed()
+                        return
+                    while True:
+                        line = hop.line()
+                        if line == ".":
+                            break
+                        if replies.get("die") == "content" and line == "hello":
+                            return
+                    me.seen.put(".")
+                    final = replies.get(".", "250 2.0.0 taken\r\n")
+                    if final is None:
+                        return
+                    hop.send(final)
+
+        hop = self.start_script(script)
+        return hop, self.start(hop.port, hop_tls=kwargs.pop("hop_tls", "none"), **kwargs)
+
+    def test_every_way_to_fail(self):
+        rows = {
+            "banner refuses": ({"banner": "554 no\r\n"}, "451 4.4.1"),
+            "banner is no SMTP": ({"banner": "HTTP/1.1 400 Bad Request\r\n"}, "451 4.5.0"),
+            "closes before the banner": ({"banner": None}, "451 4.4.2"),
+            "closes at EHLO": ({"EHLO": None}, "451 4.4.2"),
+            "EHLO and HELO refused": ({"EHLO": "502 no\r\n", "HELO": "502 no\r\n"}, "451 4.4.1"),
+            "EHLO refused, HELO taken": ({"EHLO": "502 no\r\n"}, "250 2.0.0"),
+            "closes at MAIL": ({"MAIL": None}, "451 4.4.2"),
+            "closes at RCPT": ({"RCPT": None}, "451 4.4.2"),
+            "closes at DATA": ({"DATA": None}, "451 4.4.2"),
+            "dies in the middle": ({"die": "content"}, "451 4.4.2"),
+            "closes instead of an answer": ({".": None}, "451 4.4.2"),
+            "421 at MAIL": ({"MAIL": "421 4.3.2 going\r\n"}, "451 4.3.2"),
+            "421 at the end": ({".": "421 4.3.2 going\r\n"}, "451 4.3.2"),
+            "354 to RCPT": ({"RCPT": "354 what\r\n"}, "451 4.5.0"),
+            "250 to DATA": ({"DATA": "250 what\r\n"}, "451 4.5.0"),
+            "354 at the end": ({".": "354 what\r\n"}, "451 4.5.0"),
+            "two answers to RCPT": ({"RCPT": "250 ok\r\n250 more\r\n"}, "451 4.5.0"),
+            "bare LF": ({"RCPT": "250 ok\n"}, "451 4.5.0"),
+            "bare LF inside": ({"RCPT": "250-ok\n250 ok\r\n"}, "451 4.5.0"),
+            "codes differ": ({"RCPT": "250-ok\r\n550 no\r\n"}, "451 4.5.0"),
+            "an endless line": ({"RCPT": "250 " + "x" * 40000 + "\r\n"}, "451 4.5.0"),
+            "endless lines": ({"RCPT": "250-x\r\n" * 200 + "250 x\r\n"}, "451 4.5.0"),
+            "refuses in the middle": ({"early": "552 5.2.2 full\r\n"}, "552 5.2.2"),
+            "takes in the middle": ({"early": "250 2.0.0 taken\r\n"}, "451 4.5.0"),
+        }
+        for name, (replies, expected) in rows.items():
+            with self.subTest(name):
+                _, gateway = self.scripted(replies)
+                answers = self.transaction(gateway)
+                self.assertEqual(answers[-1][:9], expected, answers)
+                line = gateway.wait_line("transaction")
+                self.assertEqual(line["result"], {"2": "delivered", "4": "deferred", "5": "refused"}[expected[0]])
+
+    def test_duplicates_are_counted(self):
+        _, gateway = self.scripted({".": None})
+        self.transaction(gateway)
+        self.assertEqual(gateway.wait_line("possible_duplicate")["id"], gateway.wait_line("transaction")["id"])
+        gateway.stop()
+        self.assertEqual(gateway.events("stopped")[-1]["possible_duplicates"], 1)
+
+    def test_control_characters_and_lines_of_a_reply_are_tamed(self):
+        _, gateway = self.scripted({"RCPT": "550-5.1.1 one\x1b[31m\r\n550 5.1.1 tw\xf6\r\n".encode("latin-1")})
+        peer = greeted(gateway.port)
+        peer.ask("MAIL FROM:<a@client.test>")
+        self.assertEqual(peer.ask("RCPT TO:<b@hop.test>"), "550-5.1.1 one?[31m\n550 5.1.1 tw?")
+
+    def test_reply_injected_before_tls(self):
+        """CVE-2021-38371: bytes behind the 220 to STARTTLS."""
+        _, gateway = self.scripted({"EHLO": "250-hop.test\r\n250 STARTTLS\r\n",
+                                    "STARTTLS": "220 go\r\n250-hop.test\r\n250 SMTPUTF8\r\n"}, hop_tls="may")
+        self.assertEqual(self.transaction(gateway)[1][:9], "451 4.7.0")
+        self.assertIn("behind the reply to STARTTLS", gateway.wait_line("transaction")["error"])
+
+    def test_required_tls_is_never_replaced_by_clear_text(self):
+        for name, replies in {"not offered": {}, "refused": {"EHLO": "250-hop.test\r\n250 STARTTLS\r\n",
+                                                             "STARTTLS": "454 4.7.0 not now\r\n"},
+                              "no TLS behind it": {"EHLO": "250-hop.test\r\n250 STARTTLS\r\n",
+                                                   "STARTTLS": "220 go\r\n"}}.items():
+            for level in ("encrypt", "verify"):
+                with self.subTest(name, level=level):
+                    hop, gateway = self.scripted(replies, hop_tls=level)
+                    self.assertEqual(self.transaction(gateway)[1][:7], "451 4.7")
+                    commands = list(hop.seen.queue)
+                    self.assertFalse([c for c in commands if c.startswith("MAIL")], commands)
+
+    def test_may_goes_on_without_tls(self):
+        for name, replies in {"not offered": {}, "refused": {"EHLO": "250-hop.test\r\n250 STARTTLS\r\n",
+                                                             "STARTTLS": "454 4.7.0 not now\r\n"},
+                              "no TLS behind it": {"EHLO": "250-hop.test\r\n250 STARTTLS\r\n",
+                                                   "STARTTLS": "220 go\r\n"}}.items():
+            with self.subTest(name):
+                _, gateway = self.scripted(replies, hop_tls="may")
+                self.assertEqual(self.transaction(gateway)[-1][:3], "250")
+                self.assertEqual(gateway.wait_line("transaction")["next_hop_tls_achieved"], "none")
+
+    def test_wrong_certificate_under_verify(self):
+        self.certificates.make("other", "other.test", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+        foreign = self.certificates.path("ec.pem")  # as CA: it signed nothing
+        for name, ca, server_name, reason in (("wrong name", self.certificates.ca, "other.test", "ostname mismatch"),
+                                              ("unknown CA", foreign, "hop.test", "certificate"),
+                                              ("address", self.certificates.ca, "127.0.0.1", "IP address mismatch")):
+            with self.subTest(name):
+                keeper, port = self.start_hop(self.certificates)
+                gateway = self.start(port, hop_tls="verify", route=f'ca = "{ca}" server_name = "{server_name}"')
+                self.assertEqual(self.transaction(gateway)[1][:9], "451 4.7.5")
+                self.assertIn(reason, gateway.wait_line("transaction")["error"])
+                self.assertTrue(keeper.messages.empty())
+
+    def test_extensions_that_the_next_hop_lacks(self):
+        _, gateway = self.scripted({})
+        for params, address, expected in ((" SMTPUTF8", "jürgen@client.test", "550 5.6.7"),
+                                          (" SMTPUTF8", "a@client.test", "550 5.6.9"),
+                                          (" BODY=8BITMIME", "a@client.test", "550 5.6.3"),
+                                          (" BODY=7BIT SIZE=1", "a@client.test", "250 2.0.0")):
+            with self.subTest(params=params, address=address):
+                peer = greeted(gateway.port)
+                self.assertEqual(peer.ask(f"MAIL FROM:<{address}>{params}")[:3], "250")
+                self.assertEqual(peer.ask("RCPT TO:<b@hop.test>")[:9], expected)
+                self.assertEqual(peer.ask("DATA")[:3], "354" if expected[0] == "2" else "554")
+                peer.close()
+
+    def test_connection_is_used_again_and_replaced_when_it_was_closed(self):
+        closing = threading.Event()
+
+        def script(hop, number, me):
+            hop.send("220 hop.test\r\n")
+            count = 0
+            while True:
+                command = hop.line()
+                if command == "QUIT":
+                    hop.send("221 2.0.0 bye\r\n")
+                    return
+                hop.send("354 go\r\n" if command == "DATA" else "250 2.0.0 ok\r\n")
+                if command == "DATA":
+                    while hop.line() != ".":
+                        pass
+                    count += 1
+                    hop.send(f"250 2.0.0 connection {number} message {count}\r\n")
+                    if number == 1 and count == 2:
+                        hop.close()
+                        closing.set()
+                        return
+
+        hop = self.start_script(script)
+        gateway = self.start(hop.port, hop_tls="none")
+        peer = greeted(gateway.port)
+        answers = []
+        for _ in range(4):
+            envelope(peer)
+            peer.send(stuffed(MESSAGE))
+            answers.append(peer.reply())
+            if len(answers) == 2:
+                self.assertTrue(closing.wait(PATIENCE))
+        self.assertEqual(answers, [f"250 2.0.0 connection {c} message {m}" for c, m in ((1, 1), (1, 2), (2, 1), (2, 2))])
+
+    def test_silent_next_hop(self):
+        """Waits for the gateway to lose patience, which the settings make short."""
+        for stage, expected in (("banner", 1), ("RCPT", 1), ("DATA", 2), (".", 3)):
+            with self.subTest(stage=stage):
+                _, gateway = self.scripted({stage: b""}, extra="timeouts { envelope = 1 data = 1 final = 1 }")
+                answers = self.transaction(gateway)
+                self.assertEqual(answers[expected][:9], "451 4.4.2")
+                self.assertEqual(len(answers), expected + 1)
+
+
+class Stopping(GatewayTest):
+    def test_sigterm_lets_what_is_in_flight_finish(self):
+        keeper, port = self.start_hop()
+        keeper.gate = threading.Event()
+        gateway = self.start(port)
+        idle = greeted(gateway.port)
+        busy = greeted(gateway.port)
+        envelope(busy)
+        busy.send(b"Subject: x\r\n\r\nhel")
+        gateway.process.send_signal(signal.SIGTERM)
+        gateway.wait_line("stopping")
+        self.assertTrue(idle.until_closed().startswith(b"421 4.3.2"))
+        with self.assertRaises((ConnectionRefusedError, ConnectionResetError, EOFError)):
+            while True:  # the listening sockets close one loop after the other
+                late = raw_connect(gateway.port)
+                self.assertTrue(late.line().startswith("421"))
+        busy.send(b"lo\r\n.\r\n")
+        self.assertTrue(keeper.arrived.wait(PATIENCE))
+        keeper.gate.set()
+        self.assertTrue(busy.reply().startswith("250 2.0.0"))
+        self.assertTrue(busy.until_closed().startswith(b"421 4.3.2"))
+        busy.close()
+        idle.close()
+        self.assertEqual(gateway.process.wait(PATIENCE), 0)
+        self.assertEqual(without_received(keeper.take()["content"])[0], MESSAGE)
+        self.assertEqual(gateway.wait_line("stopped")["delivered"], 1)
+
+    def test_drain_has_a_deadline(self):
+        keeper, port = self.start_hop()
+        gateway = self.start(port, extra="timeouts { drain = 1 }")
+        peer = greeted(gateway.port)
+        envelope(peer)
+        gateway.process.send_signal(signal.SIGINT)
+        self.assertEqual(gateway.process.wait(PATIENCE), 0)
+        self.assertEqual(gateway.wait_line("transaction")["result"], "lost")
+        self.assertTrue(keeper.messages.empty())
+        peer.close()
+
+    def test_second_signal_means_now(self):
+        _, port = self.start_hop()
+        gateway = self.start(port, expected_status=1)
+        peer = greeted(gateway.port)
+        envelope(peer)
+        gateway.process.send_signal(signal.SIGTERM)
+        gateway.wait_line("stopping")
+        gateway.process.send_signal(signal.SIGTERM)
+        self.assertEqual(gateway.process.wait(PATIENCE), 1)
+
+
+if __name__ == "__main__":
+    main()
