@@ -33,6 +33,7 @@ const char *tls_level_name(enum tls_level level)
 /* libconfuse gives its callbacks no argument of the caller's: these belong to the one parse that is running.
  */
 static _Thread_local FILE *parse_errors;
+static _Thread_local const char *parse_file; /* a section without title has lost the name by itself */
 static _Thread_local unsigned parse_error_count;
 static _Thread_local struct place {
     const cfg_opt_t *option;
@@ -43,8 +44,7 @@ static _Thread_local size_t place_count;
 static void report(cfg_t *cfg, const char *format, va_list args)
 {
     parse_error_count++;
-    fprintf(parse_errors, "%s:%d: ", cfg != NULL && cfg->filename != NULL ? cfg->filename : "settings",
-            cfg != NULL ? cfg->line : 0);
+    fprintf(parse_errors, "%s:%d: ", parse_file, cfg != NULL ? cfg->line : 0);
     vfprintf(parse_errors, format, args);
     fputc('\n', parse_errors);
 }
@@ -222,6 +222,29 @@ static int check_loops(cfg_t *cfg, cfg_opt_t *opt)
     return -1;
 }
 
+/* A line must fit the buffer that it is looked for in, with room for what comes behind it. */
+#define LINE_LIMIT_MAX   16384
+#define LINE_LIMIT_MIN   512 /* RFC 5321, 4.5.3.1.4 */
+#define RECIPIENTS_LEAST 100 /* RFC 5321, 4.5.3.1.8 */
+
+static int check_line(cfg_t *cfg, cfg_opt_t *opt)
+{
+    long line = cfg_opt_getnint(opt, cfg_opt_size(opt) - 1);
+    if (line >= LINE_LIMIT_MIN && line <= LINE_LIMIT_MAX)
+        return 0;
+    cfg_error(cfg, "line: %ld is not between %d and %d", line, LINE_LIMIT_MIN, LINE_LIMIT_MAX);
+    return -1;
+}
+
+static int check_recipients(cfg_t *cfg, cfg_opt_t *opt)
+{
+    long recipients = cfg_opt_getnint(opt, cfg_opt_size(opt) - 1);
+    if (recipients >= RECIPIENTS_LEAST)
+        return 0;
+    cfg_error(cfg, "recipients: %ld is less than the %d of RFC 5321", recipients, RECIPIENTS_LEAST);
+    return -1;
+}
+
 static int check_text(cfg_t *cfg, cfg_opt_t *opt)
 {
     if (last_text(opt)[0] != '\0')
@@ -346,6 +369,10 @@ static void set_checks(cfg_t *cfg)
         {"log", check_log},
         {"handshake", check_handshake},
         {"openssl_conf", check_text},
+        {"limits|line", check_line},
+        {"limits|recipients", check_recipients},
+        {"receive|limits|line", check_line},
+        {"receive|limits|recipients", check_recipients},
         {"receive|address", check_address},
         {"receive|port", check_port},
         {"receive|tls", check_receive_tls},
@@ -405,19 +432,6 @@ static void take_limits(cfg_t *cfg, struct limits *l)
     }
 }
 
-/* A line must fit the buffer it is looked for in, with room for what comes behind it. */
-#define LINE_LIMIT_MAX   16384
-#define LINE_LIMIT_MIN   512 /* RFC 5321, 4.5.3.1.4 */
-#define RECIPIENTS_LEAST 100 /* RFC 5321, 4.5.3.1.8 */
-
-static void judge_limits(cfg_t *cfg, const struct limits *l)
-{
-    if (l->line < LINE_LIMIT_MIN || l->line > LINE_LIMIT_MAX)
-        cfg_error(cfg, "line: %ld is not between %d and %d", l->line, LINE_LIMIT_MIN, LINE_LIMIT_MAX);
-    if (l->recipients < RECIPIENTS_LEAST)
-        cfg_error(cfg, "recipients: %ld is less than the %d of RFC 5321", l->recipients, RECIPIENTS_LEAST);
-}
-
 static void take_timeouts(cfg_t *cfg, struct timeouts *t)
 {
     t->command = cfg_getint(cfg, "command");
@@ -461,7 +475,6 @@ static bool take_receive(cfg_t *cfg, const struct limits *limits, struct receive
     r->tls = (enum tls_level)find_word(cfg_getstr(cfg, "tls"), level_names, 4);
     r->limits = *limits;
     take_limits(cfg_getsec(cfg, "limits"), &r->limits);
-    judge_limits(cfg_getsec(cfg, "limits"), &r->limits);
     if (!command_is_helo_name(r->name, strlen(r->name)))
         cfg_error(cfg, "receive: the name \"%s\" may have letters, digits and -_.: only", r->name);
     if (r->address.text == NULL)
@@ -515,7 +528,6 @@ static bool take_file(cfg_t *cfg, struct settings *out)
     out->log = strcmp(cfg_getstr(cfg, "log"), "json") == 0 ? LOG_JSON : LOG_PLAIN;
     out->handshake_async = strcmp(cfg_getstr(cfg, "handshake"), "async") == 0;
     take_limits(cfg_getsec(cfg, "limits"), &out->limits);
-    judge_limits(cfg_getsec(cfg, "limits"), &out->limits);
     take_timeouts(cfg_getsec(cfg, "timeouts"), &out->timeouts);
     out->receives = calloc(cfg_size(cfg, "receive") + 1, sizeof *out->receives);
     out->routes = calloc(cfg_size(cfg, "route") + 1, sizeof *out->routes);
@@ -551,6 +563,7 @@ bool settings_read(struct settings *out, const char *file, FILE *errors)
 
     memset(out, 0, sizeof *out);
     parse_errors = errors;
+    parse_file = file;
     parse_error_count = 0;
     place_count = 0;
     out->file = strdup(file);

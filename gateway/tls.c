@@ -44,7 +44,8 @@ void tls_take_errors(char *out, size_t size)
 
     out[0] = '\0';
     while ((code = ERR_get_error_all(NULL, NULL, NULL, &data, &flags)) != 0) {
-        const char *reason = ERR_reason_error_string(code);
+        const char *reason =
+            ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
         char piece[320];
         snprintf(piece, sizeof piece, "%s%s%s%s", reason != NULL ? reason : "error",
                  flags & ERR_TXT_STRING && data[0] != '\0' ? " (" : "", flags & ERR_TXT_STRING ? data : "",

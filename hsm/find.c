@@ -64,35 +64,48 @@ static hsm_status no_token(const hsm_uri *uri, struct module *m, const struct sl
     return status;
 }
 
-static void locate_run(struct task *task, struct worker *worker)
+/* Moves the slots that fit out of `all`. */
+static hsm_status slots_pick(struct locate_task *l, struct slot *all, size_t count, hsm_error *err)
 {
-    (void)worker;
-    struct locate_task *l = (struct locate_task *)task;
-    struct slot *all = NULL;
-    size_t count = 0;
-    hsm_status status = module_load(l->module, &task->err);
-    if (status == HSM_OK)
-        status = module_match(l->module, &l->uri, &task->err);
-    if (status == HSM_OK)
-        status = module_slots(l->module, &all, &count, &task->err);
-    if (status != HSM_OK)
-        goto out;
     l->slots = OPENSSL_zalloc((count + 1) * sizeof(*l->slots));
-    if (!l->slots) {
-        (void)error_set(&task->err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory",
-                        module_path(l->module));
-        goto out;
-    }
+    if (!l->slots)
+        return error_set(err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory", module_path(l->module));
     for (size_t i = 0; i < count; i++) {
         if (slot_fits(&l->uri, &all[i])) {
             l->slots[l->count++] = all[i];
             all[i] = (struct slot){.label = NULL};
         }
     }
-    if (l->count == 0)
-        (void)no_token(&l->uri, l->module, all, count, &task->err);
-out:
+    return l->count > 0 ? HSM_OK : no_token(&l->uri, l->module, all, count, err);
+}
+
+static hsm_status slots_locate(struct locate_task *l, hsm_error *err)
+{
+    struct slot *all = NULL;
+    size_t count = 0;
+    OPENSSL_free(l->slots); /* none in it: of a search before a rescan */
+    l->slots = NULL;
+    hsm_status status = module_slots(l->module, &all, &count, err);
+    if (status == HSM_OK)
+        status = slots_pick(l, all, count, err);
     slots_free(all, count);
+    return status;
+}
+
+static void locate_run(struct task *task, struct worker *worker)
+{
+    (void)worker;
+    struct locate_task *l = (struct locate_task *)task;
+    hsm_error why = {0};
+    hsm_status status = module_load(l->module, &why);
+    if (status == HSM_OK)
+        status = module_match(l->module, &l->uri, &why);
+    if (status == HSM_OK) {
+        status = slots_locate(l, &why);
+        for (unsigned i = 0; i < RESCANS_MAX && status == HSM_E_NO_TOKEN && module_rescan(l->module, i); i++)
+            status = slots_locate(l, &why);
+    }
+    task->err = status == HSM_OK ? (hsm_error){0} : why;
 }
 
 static void locate_destroy(struct task *task)
@@ -250,19 +263,29 @@ static hsm_status find_once(struct find_task *f, struct worker *worker, hsm_erro
     return status;
 }
 
+/* One more try after a loss, several for a token's record that was half written. */
+static bool find_repair(struct find_task *f, struct worker *worker, CK_RV rv, unsigned attempt)
+{
+    if (!worker->has_session)
+        return false;
+    if (ckr_is_loss(rv) && attempt == 0) {
+        token_lost(f->token, worker);
+        return true;
+    }
+    return token_retry_login(f->token, worker, rv, attempt);
+}
+
 static void find_run(struct task *task, struct worker *worker)
 {
     struct find_task *f = (struct find_task *)task;
-    hsm_error why = {0};
-    for (int attempt = 0; attempt < 2; attempt++) {
+    for (unsigned attempt = 0;; attempt++) {
+        hsm_error why = {0};
         list_clear(f);
-        why = (hsm_error){0};
         hsm_status status = find_once(f, worker, &why);
-        if (status == HSM_OK || !worker->has_session || !ckr_is_loss(why.ckr))
+        task->err = status == HSM_OK ? (hsm_error){0} : why;
+        if (status == HSM_OK || !find_repair(f, worker, why.ckr, attempt))
             break;
-        token_lost(f->token, worker);
     }
-    task->err = why.status == HSM_OK ? (hsm_error){0} : why;
 }
 
 static void find_destroy(struct task *task)

@@ -176,8 +176,9 @@ void hsm_counters_read(hsm *h, hsm_counters *out)
         .failures = h->owner.failures,
         .logins = h->owner.logins,
         .recoveries = h->owner.recoveries,
-        .sessions = h->owner.sessions_open,
     };
-    for (struct token_entry *e = h->tokens; e; e = e->next)
+    for (struct token_entry *e = h->tokens; e; e = e->next) {
+        out->sessions += token_sessions(e->token);
         out->queued += token_queued(e->token);
+    }
 }

@@ -20,6 +20,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,10 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 
-enum { REFUSED_MAX = 8 }; /* wrong PINs per module and process */
+enum {
+    REFUSED_MAX = 8,         /* wrong PINs per module and process */
+    INFO_PAUSE_MAX_MS = 128, /* the longest of the pauses between tries, each twice the one before */
+};
 
 /* What belongs to one process: a child of fork starts with a new one. */
 struct module_live {
@@ -38,6 +42,7 @@ struct module_live {
     PKCS11_CTX *ctx;
     bool loaded;
     bool owner;                 /* we initialised it; else somebody else in this process had */
+    atomic_int sessions;        /* ours, open now */
     struct module_live *parent; /* the one before the fork: kept, not touched */
 };
 
@@ -52,6 +57,7 @@ struct module {
     struct module *next;      /* likewise */
     struct module_live *live; /* likewise; its contents under its own lock */
     CK_FUNCTION_LIST *_Atomic functions;
+    atomic_uint incarnation;
     struct refused refused[REFUSED_MAX]; /* under the registry lock */
     unsigned refused_count;
 };
@@ -134,6 +140,11 @@ CK_FUNCTION_LIST *module_functions(const struct module *m)
     return m->functions;
 }
 
+unsigned module_incarnation(const struct module *m)
+{
+    return m->incarnation;
+}
+
 /* The part of this process, made at first use. */
 static struct module_live *module_live(struct module *m)
 {
@@ -195,7 +206,10 @@ static hsm_status library_open(struct module *m, struct module_live *live, hsm_e
 static CK_RV initialize(struct module *m)
 {
     CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK, .pReserved = m->init_args};
-    return m->functions->C_Initialize(&args);
+    CK_RV rv = m->functions->C_Initialize(&args);
+    if (rv == CKR_OK)
+        atomic_fetch_add(&m->incarnation, 1);
+    return rv;
 }
 
 /*
@@ -293,6 +307,26 @@ hsm_status module_restart(struct module *m, hsm_error *err)
     return module_do(m, restart_step, NULL, err);
 }
 
+static hsm_status rescan_step(struct module *m, struct module_live *live, void *arg, hsm_error *err)
+{
+    if (!live->owner || live->sessions > 0)
+        return HSM_E_UNSUPPORTED;
+    (void)m->functions->C_Finalize(NULL);
+    return restart_step(m, live, arg, err);
+}
+
+bool module_rescan(struct module *m, unsigned attempt)
+{
+    if (attempt > 0)
+        pause_ms(1u << attempt);
+    return module_do(m, rescan_step, NULL, NULL) == HSM_OK;
+}
+
+void module_sessions_add(struct module *m, int change)
+{
+    atomic_fetch_add(&module_live(m)->sessions, change);
+}
+
 /* ---- Slots ------------------------------------------------------------------------------------------------
  */
 
@@ -339,14 +373,34 @@ struct slot_list {
     size_t count;
 };
 
-/* A slot in trouble is left out, so that it does not hide the others; its trouble is kept in case all are. */
+/*
+ * SoftHSM2 2.6.1 writes the token's file at each C_Login, and answers CKR_GENERAL_ERROR to other processes
+ * that read it at that moment. A daemon's processes all start at the same time, so have some patience.
+ */
+CK_RV module_token_info(struct module *m, CK_SLOT_ID slot, CK_TOKEN_INFO *info, const char *where,
+                        hsm_error *err)
+{
+    for (unsigned pause = 1;; pause *= 2) {
+        CK_RV rv = CK(m->functions, err, where, C_GetTokenInfo, slot, info);
+        if (rv != CKR_GENERAL_ERROR || pause > INFO_PAUSE_MAX_MS)
+            return rv;
+        pause_ms(pause);
+    }
+}
+
+/* A slot in trouble is left out, so that it does not hide the others; its trouble is told if no token is
+ * found. */
 static hsm_status slot_read(struct module *m, CK_SLOT_ID id, struct slot_list *out, hsm_error *trouble)
 {
     CK_SLOT_INFO slot;
     CK_TOKEN_INFO token;
-    if (CK(m->functions, trouble, m->path, C_GetSlotInfo, id, &slot) != CKR_OK ||
-        CK(m->functions, trouble, m->path, C_GetTokenInfo, id, &token) != CKR_OK ||
-        !(token.flags & CKF_TOKEN_INITIALIZED))
+    hsm_error why = {0};
+    CK_RV rv = CK(m->functions, &why, m->path, C_GetSlotInfo, id, &slot);
+    if (rv == CKR_OK)
+        rv = module_token_info(m, id, &token, m->path, &why);
+    if (rv != CKR_OK && rv != CKR_TOKEN_NOT_PRESENT && rv != CKR_TOKEN_NOT_RECOGNIZED)
+        (void)error_copy(trouble, &why);
+    if (rv != CKR_OK || !(token.flags & CKF_TOKEN_INITIALIZED))
         return HSM_OK;
     if (slot_fill(&out->list[out->count++], id, &slot, &token))
         return HSM_OK;
@@ -373,8 +427,10 @@ static hsm_status slots_step(struct module *m, struct module_live *live, void *a
         goto out;
     }
     rv = CK(m->functions, err, m->path, C_GetSlotList, CK_TRUE, ids, &n);
-    if (rv != CKR_OK)
+    if (rv != CKR_OK) {
         status = ckr_status(rv);
+        goto out;
+    }
     for (CK_ULONG i = 0; i < n && status == HSM_OK; i++)
         status = slot_read(m, ids[i], out, &trouble);
     if (status == HSM_E_MEMORY || (status == HSM_OK && out->count == 0 && trouble.status != HSM_OK))

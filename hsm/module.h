@@ -28,6 +28,8 @@ const char *module_path(const struct module *m);
 hsm_status module_load(struct module *m, hsm_error *err);
 /* Initialises it again after somebody else in this process has finalised it. */
 hsm_status module_restart(struct module *m, hsm_error *err);
+/* Counts how often the module was initialised: session handles of before mean nothing after. */
+unsigned module_incarnation(const struct module *m);
 /* The functions; NULL before module_load has succeeded. */
 CK_FUNCTION_LIST *module_functions(const struct module *m);
 
@@ -41,7 +43,20 @@ struct slot {
 
 /* The slots with an initialised token. `*list` is for slots_free. */
 hsm_status module_slots(struct module *m, struct slot **list, size_t *count, hsm_error *err);
+/*
+ * Finalises and initialises the module, for those that see tokens only then; `attempt` counts from 0, and
+ * later ones first wait a little. Does nothing and returns false if the module is not ours alone or has
+ * sessions open, which that would close.
+ */
+enum { RESCANS_MAX = 8 };
+bool module_rescan(struct module *m, unsigned attempt);
+/* For module_rescan: so many sessions more in this process. */
+void module_sessions_add(struct module *m, int change);
 void slots_free(struct slot *list, size_t count);
+
+/* C_GetTokenInfo, `where` being the name for messages. */
+CK_RV module_token_info(struct module *m, CK_SLOT_ID slot, CK_TOKEN_INFO *info, const char *where,
+                        hsm_error *err);
 
 /* Does the module itself fit the URI's module-path, module-name and library-* attributes? */
 hsm_status module_match(struct module *m, const hsm_uri *uri, hsm_error *err);

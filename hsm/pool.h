@@ -28,8 +28,12 @@ struct worker {
     struct worker *next;
     unsigned long session; /* CK_SESSION_HANDLE */
     bool has_session;
-    uint64_t epoch; /* of the token when the session was opened */
-    bool retire;    /* set by a task that could not run: end this thread, another one shall run it */
+    bool dirty;       /* an operation may be left half done in the session */
+    uint64_t epoch;   /* of the token when the session was opened */
+    unsigned account; /* of the token's sessions then: of a later one, this session is written off */
+    unsigned
+        incarnation; /* of the module then: after another C_Initialize the handle may be somebody else's */
+    bool retire;     /* set by a task that could not run: end this thread, another one shall run it */
 };
 
 struct task_ops {

@@ -207,6 +207,12 @@ bool deadline_passed(const struct timespec *deadline)
            (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
 }
 
+void pause_ms(unsigned ms)
+{
+    (void)nanosleep(
+        &(struct timespec){.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000L}, NULL);
+}
+
 void library_pin(const void *symbol)
 {
     Dl_info info;

@@ -39,6 +39,7 @@ void registry_unlock(void);
 void cond_init(pthread_cond_t *cond);
 struct timespec deadline_after(unsigned ms);
 bool deadline_passed(const struct timespec *deadline);
+void pause_ms(unsigned ms);
 
 /* Keeps this library's code mapped for ever, for threads that may still return into it. */
 void library_pin(const void *symbol);

@@ -88,7 +88,7 @@ static hsm_status sign_once(struct hsm_job *job, struct worker *worker, hsm_erro
     if (job->data->always_authenticate) {
         status = token_login_for_key(token, worker, err);
         if (status != HSM_OK) {
-            token_drop_session(token, worker); /* the only way to end the begun operation */
+            worker->dirty = true; /* the only way to end the begun operation */
             return status;
         }
     }
@@ -96,46 +96,59 @@ static hsm_status sign_once(struct hsm_job *job, struct worker *worker, hsm_erro
     rv = CK(place.functions, err, place.where, C_Sign, place.session, job->in, job->in_len, job->out,
             &job->out_len);
     if (rv != CKR_OK) {
-        if (rv == CKR_BUFFER_TOO_SMALL || rv == CKR_FUNCTION_CANCELED)
-            token_drop_session(token,
-                               worker); /* the operation may still be active (PKCS#11 2.40 section 5.11) */
+        worker->dirty =
+            true; /* not every token ends the operation on every error (PKCS#11 2.40 section 5.11) */
         return ckr_status(rv);
     }
     return HSM_OK;
 }
 
-/* What to do after a failure: is another try worth it? */
-static bool sign_repair(struct hsm_job *job, struct worker *worker, const hsm_error *err)
+/* What a failure can be answered with; each once per operation. */
+enum repair { REPAIR_NONE, REPAIR_REOPEN, REPAIR_FIND_KEY, REPAIR_NEW_SESSION };
+
+static enum repair repair_for(const struct worker *worker, CK_RV rv)
 {
-    struct token *token = job->data->token;
-    if (!worker->has_session)
-        return false; /* no session to be had: token_session has tried what there is to try */
-    if (ckr_is_loss(err->ckr)) {
-        token_lost(token, worker);
-        return true;
+    if (!worker->has_session) /* no session to be had: token_session has tried what there is to try */
+        return REPAIR_NONE;
+    if (ckr_is_loss(rv))
+        return REPAIR_REOPEN;
+    if (ckr_is_stale_object(rv))
+        return REPAIR_FIND_KEY;
+    return rv == CKR_OPERATION_ACTIVE ? REPAIR_NEW_SESSION : REPAIR_NONE;
+}
+
+static void repair(enum repair what, struct keydata *data, struct worker *worker)
+{
+    switch (what) {
+    case REPAIR_REOPEN:
+        token_lost(data->token, worker);
+        break;
+    case REPAIR_FIND_KEY:
+        token_handle_set(data->token, &data->handle, 0, 0);
+        break;
+    case REPAIR_NEW_SESSION:
+        worker->dirty = true;
+        break;
+    case REPAIR_NONE:
+        break;
     }
-    if (ckr_is_stale_object(err->ckr)) {
-        token_handle_set(token, &job->data->handle, 0, 0);
-        return true;
-    }
-    if (err->ckr == CKR_OPERATION_ACTIVE) {
-        token_drop_session(token, worker);
-        return true;
-    }
-    return false;
 }
 
 static void sign_run(struct task *task, struct worker *worker)
 {
     struct hsm_job *job = (struct hsm_job *)task;
     struct token_owner *owner = token_owner(job->data->token);
-    hsm_error why = {0};
-    hsm_status status = HSM_OK;
-    for (int attempt = 0; attempt < 2; attempt++) {
+    hsm_error why;
+    hsm_status status;
+    unsigned tried = 1u << REPAIR_NONE;
+    for (;;) {
         why = (hsm_error){0};
         status = sign_once(job, worker, &why);
-        if (status == HSM_OK || !sign_repair(job, worker, &why))
+        enum repair what = status == HSM_OK ? REPAIR_NONE : repair_for(worker, why.ckr);
+        if (tried & (1u << what))
             break;
+        tried |= 1u << what;
+        repair(what, job->data, worker);
     }
     if (status == HSM_OK)
         atomic_fetch_add(&owner->signatures, 1);

@@ -27,7 +27,10 @@
 
 #include <openssl/crypto.h>
 
-enum { PROBE_FIRST_MS = 20, PROBE_LAST_MS = 500 };
+/* Our own, of no token: pin_is_welcome has said why. */
+#define PIN_NOT_SHOWN (CKR_VENDOR_DEFINED | 0x5ea1a9e)
+
+enum { PROBE_FIRST_MS = 20, PROBE_LAST_MS = 500, LOGIN_PAUSE_MAX_MS = 64 };
 
 enum token_state { TOKEN_NEW, TOKEN_OPENING, TOKEN_READY, TOKEN_AWAY };
 
@@ -38,6 +41,8 @@ struct token_live {
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
+    int sessions;     /* open now, */
+    unsigned account; /* as counted since the token was last away */
     enum token_state state;
     bool was_away; /* OPENING is a probe: others need not wait for it */
     uint64_t epoch;
@@ -89,13 +94,38 @@ struct token *token_new(struct token_owner *owner, const struct slot *slot)
     return NULL;
 }
 
+/* Called by workers only, so `live` is this process's. */
+static void session_count(struct token *t, struct worker *worker, int change)
+{
+    struct token_live *live = t->live;
+    pthread_mutex_lock(&live->lock);
+    if (change > 0)
+        worker->account = live->account;
+    bool counts = worker->account == live->account;
+    if (counts)
+        live->sessions += change;
+    pthread_mutex_unlock(&live->lock);
+    if (counts)
+        module_sessions_add(t->owner->module, change);
+}
+
+/* The token is away, and with it all its sessions, whoever has them still in hand. Locked. */
+static int sessions_write_off(struct token_live *live)
+{
+    int lost = live->sessions;
+    live->sessions = 0;
+    live->account++;
+    return lost;
+}
+
 static void session_close(struct token *t, struct worker *worker)
 {
     if (!worker->has_session)
         return;
     worker->has_session = false;
-    atomic_fetch_sub(&t->owner->sessions_open, 1);
-    (void)CK(module_functions(t->owner->module), NULL, t->where, C_CloseSession, worker->session);
+    session_count(t, worker, -1);
+    if (worker->incarnation == module_incarnation(t->owner->module))
+        (void)CK(module_functions(t->owner->module), NULL, t->where, C_CloseSession, worker->session);
 }
 
 static void worker_end(struct worker *worker)
@@ -200,6 +230,17 @@ unsigned token_queued(struct token *t)
     return live && live->generation == process_generation() ? pool_queued(live->pool) : 0;
 }
 
+unsigned token_sessions(struct token *t)
+{
+    struct token_live *live = t->live;
+    if (!live || live->generation != process_generation())
+        return 0;
+    pthread_mutex_lock(&live->lock);
+    int sessions = live->sessions;
+    pthread_mutex_unlock(&live->lock);
+    return (unsigned)sessions;
+}
+
 hsm_status token_submit(struct token *t, struct task *task, hsm_job_done done, void *arg, hsm_error *err)
 {
     struct token_live *live = token_live(t);
@@ -217,7 +258,7 @@ hsm_status token_submit(struct token *t, struct task *task, hsm_job_done done, v
 static hsm_status pin_is_welcome(struct token *t, const struct pin *pin, CK_SLOT_ID slot_id, hsm_error *err)
 {
     CK_TOKEN_INFO info;
-    CK_RV rv = CK(module_functions(t->owner->module), err, t->where, C_GetTokenInfo, slot_id, &info);
+    CK_RV rv = module_token_info(t->owner->module, slot_id, &info, t->where, err);
     if (rv != CKR_OK)
         return ckr_status(rv);
     if (info.flags & CKF_USER_PIN_LOCKED)
@@ -235,23 +276,36 @@ static hsm_status pin_is_welcome(struct token *t, const struct pin *pin, CK_SLOT
     return HSM_OK;
 }
 
+/* One C_Login. */
+static CK_RV pin_try(struct token *t, CK_SESSION_HANDLE session, CK_SLOT_ID slot_id, CK_USER_TYPE user,
+                     const struct pin *pin, hsm_error *err)
+{
+    if (pin_is_welcome(t, pin, slot_id, err) != HSM_OK)
+        return PIN_NOT_SHOWN;
+    atomic_fetch_add(&t->owner->logins, 1);
+    return CK(module_functions(t->owner->module), err, t->where, C_Login, session, user,
+              pin ? (CK_UTF8CHAR_PTR)(uintptr_t)pin->text : NULL, pin ? pin->len : 0);
+}
+
 /*
- * The only place that shows a PIN to a token. `user` is CKU_USER or CKU_CONTEXT_SPECIFIC; without a PIN the
- * token has a key pad of its own (CKF_PROTECTED_AUTHENTICATION_PATH).
+ * The only way for a PIN to a token. `user` is CKU_USER or CKU_CONTEXT_SPECIFIC; without a PIN the token has
+ * a key pad of its own (CKF_PROTECTED_AUTHENTICATION_PATH). SoftHSM2 2.6.1 answers CKR_GENERAL_ERROR while
+ * another process writes the token's file (see module_token_info); it has not judged the PIN then, so that
+ * may be shown again.
  */
 static hsm_status pin_present(struct token *t, CK_SESSION_HANDLE session, CK_SLOT_ID slot_id,
                               CK_USER_TYPE user, const struct pin *pin, hsm_error *err)
 {
-    hsm_status status = pin_is_welcome(t, pin, slot_id, err);
-    if (status != HSM_OK)
-        return status;
-    atomic_fetch_add(&t->owner->logins, 1);
-    CK_RV rv = CK(module_functions(t->owner->module), err, t->where, C_Login, session, user,
-                  pin ? (CK_UTF8CHAR_PTR)(uintptr_t)pin->text : NULL, pin ? pin->len : 0);
+    hsm_error why = {0};
+    CK_RV rv = pin_try(t, session, slot_id, user, pin, &why);
+    for (unsigned pause = 1; rv == CKR_GENERAL_ERROR && pause <= LOGIN_PAUSE_MAX_MS; pause *= 2) {
+        pause_ms(pause);
+        rv = pin_try(t, session, slot_id, user, pin, &why);
+    }
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
         return HSM_OK;
     if (!ckr_is_pin_refusal(rv))
-        return ckr_status(rv);
+        return error_copy(err, &why);
     if (pin)
         module_pin_refuse(t->owner->module, &t->slot, pin);
     return error_set(err, HSM_E_PIN, rv, "%s: it refuses the PIN (%s); check the PIN before it locks",
@@ -353,45 +407,59 @@ hsm_status token_login_for_key(struct token *t, struct worker *worker, hsm_error
     pthread_mutex_lock(&live->lock);
     CK_SLOT_ID slot_id = live->slot_id;
     pthread_mutex_unlock(&live->lock);
-    hsm_status status = pin_present(t, worker->session, slot_id, CKU_CONTEXT_SPECIFIC, pin, err);
-    if (status == HSM_E_PIN)
+    hsm_error why = {0};
+    hsm_status status = pin_present(t, worker->session, slot_id, CKU_CONTEXT_SPECIFIC, pin, &why);
+    if (status != HSM_OK && ckr_is_pin_refusal(why.ckr))
         pin_forget(t, live);
     pin_free(pin);
-    return status;
+    return error_copy(err, &why);
 }
 
 /* ---- Opening
  * ----------------------------------------------------------------------------------------------- */
 
-static CK_RV session_open(struct token *t, struct worker *worker, CK_SLOT_ID slot_id, uint64_t epoch,
-                          hsm_error *err)
+static CK_RV session_open(struct token *t, CK_SLOT_ID slot_id, CK_SESSION_HANDLE *session, hsm_error *err)
 {
-    CK_SESSION_HANDLE session = 0;
-    CK_RV rv = CK(module_functions(t->owner->module), err, t->where, C_OpenSession, slot_id,
-                  CKF_SERIAL_SESSION, NULL, NULL, &session);
+    return CK(module_functions(t->owner->module), err, t->where, C_OpenSession, slot_id, CKF_SERIAL_SESSION,
+              NULL, NULL, session);
+}
+
+/*
+ * Gives the worker a new session. The old one is closed after that, since with the last session the login
+ * would go too (PKCS#11 2.40 section 5.6, C_CloseSession); before it only where the token has no more
+ * sessions to give.
+ */
+static CK_RV session_replace(struct token *t, struct worker *worker, CK_SLOT_ID slot_id, uint64_t epoch,
+                             hsm_error *err)
+{
+    CK_SESSION_HANDLE fresh = 0;
+    CK_RV rv = session_open(t, slot_id, &fresh, err);
+    if (rv == CKR_SESSION_COUNT && worker->has_session) {
+        session_close(t, worker);
+        rv = session_open(t, slot_id, &fresh, err);
+    }
+    session_close(t, worker);
     if (rv != CKR_OK)
         return rv;
-    atomic_fetch_add(&t->owner->sessions_open, 1);
-    worker->session = session;
-    worker->has_session = true;
-    worker->epoch = epoch;
+    session_count(t, worker, 1);
     worker->token = t;
+    worker->session = fresh;
+    worker->has_session = true;
+    worker->dirty = false;
+    worker->epoch = epoch;
+    worker->incarnation = module_incarnation(t->owner->module);
     return CKR_OK;
 }
 
-/* Where is the token now? Slot numbers may have changed while it was away. */
-static hsm_status slot_locate(struct token *t, CK_SLOT_ID *slot_id, hsm_error *err)
+/* Looks for the token in the slots as they are. HSM_E_NO_TOKEN: it is in none. */
+static hsm_status slot_search(struct token *t, CK_SLOT_ID *slot_id, hsm_error *err)
 {
     struct slot *list = NULL;
     size_t count = 0;
-    hsm_status status = module_slots(t->owner->module, &list, &count, err);
-    if (status == HSM_E_MODULE && err->ckr == CKR_CRYPTOKI_NOT_INITIALIZED) {
-        status = module_restart(t->owner->module, err);
-        if (status == HSM_OK)
-            status = module_slots(t->owner->module, &list, &count, err);
-    }
+    hsm_error why = {0};
+    hsm_status status = module_slots(t->owner->module, &list, &count, &why);
     if (status != HSM_OK)
-        return status;
+        return error_set(err, status, why.ckr, "%s: %s", t->where, why.text);
     status =
         error_set(err, HSM_E_NO_TOKEN, 0, "%s (serial %s) is not there any more", t->where, t->slot.serial);
     for (size_t i = 0; i < count; i++) {
@@ -405,6 +473,19 @@ static hsm_status slot_locate(struct token *t, CK_SLOT_ID *slot_id, hsm_error *e
     return status;
 }
 
+/* Where is the token now? Slot numbers may have changed while it was away. */
+static hsm_status slot_locate(struct token *t, CK_SLOT_ID *slot_id, bool patient, hsm_error *err)
+{
+    hsm_status status = slot_search(t, slot_id, err);
+    if (status != HSM_OK && err->ckr == CKR_CRYPTOKI_NOT_INITIALIZED &&
+        module_restart(t->owner->module, err) == HSM_OK)
+        status = slot_search(t, slot_id, err);
+    unsigned tries = patient ? RESCANS_MAX : 1;
+    for (unsigned i = 0; i < tries && status != HSM_OK && module_rescan(t->owner->module, i); i++)
+        status = slot_search(t, slot_id, err);
+    return status;
+}
+
 /*
  * PKCS#11 2.40 section 3.2: 0 is CK_EFFECTIVELY_INFINITE, all ones CK_UNAVAILABLE_INFORMATION; neither is a
  * number of sessions. Anything else caps our workers.
@@ -412,7 +493,7 @@ static hsm_status slot_locate(struct token *t, CK_SLOT_ID *slot_id, hsm_error *e
 static hsm_status limits_read(struct token *t, struct token_live *live, CK_SLOT_ID slot_id, hsm_error *err)
 {
     CK_TOKEN_INFO info;
-    CK_RV rv = CK(module_functions(t->owner->module), err, t->where, C_GetTokenInfo, slot_id, &info);
+    CK_RV rv = module_token_info(t->owner->module, slot_id, &info, t->where, err);
     if (rv != CKR_OK)
         return ckr_status(rv);
     CK_ULONG most = info.ulMaxSessionCount;
@@ -429,34 +510,62 @@ static hsm_status limits_read(struct token *t, struct token_live *live, CK_SLOT_
 static bool login_again(struct token *t, struct token_live *live, struct worker *worker, CK_SLOT_ID slot_id,
                         hsm_error *err)
 {
+    *err = (hsm_error){0};
     struct pin *pin = pin_borrow(t, live);
     if (!pin)
         return false;
     hsm_status status = pin_present(t, worker->session, slot_id, CKU_USER, pin, err);
-    if (status == HSM_E_PIN)
+    if (status != HSM_OK && ckr_is_pin_refusal(err->ckr))
         pin_forget(t, live);
     pin_free(pin);
     return status == HSM_OK;
 }
 
+/*
+ * A process that initialises SoftHSM2 2.6.1 while another writes the token's file may know the token without
+ * its PIN, and then does not learn better. So the module is made to read it again. False if it is not that,
+ * or cannot be done.
+ */
+static bool token_reread(struct token *t, struct worker *worker, CK_RV rv, unsigned attempt)
+{
+    if (rv != CKR_USER_PIN_NOT_INITIALIZED || attempt >= RESCANS_MAX)
+        return false;
+    session_close(t, worker);
+    return module_rescan(t->owner->module, attempt);
+}
+
+bool token_retry_login(struct token *t, struct worker *worker, unsigned long ckr, unsigned attempt)
+{
+    bool again = token_reread(t, worker, ckr, attempt);
+    if (again)
+        token_lost(t, worker);
+    return again;
+}
+
 /* The steps from nothing to a logged-in session of this worker. */
-static hsm_status token_open(struct token *t, struct token_live *live, struct worker *worker, hsm_error *err)
+static hsm_status token_open(struct token *t, struct token_live *live, struct worker *worker, bool patient,
+                             hsm_error *err)
 {
     CK_SLOT_ID slot_id = 0;
+    bool logged_in = false;
     hsm_error login_error = {0};
+    uint64_t epoch = atomic_fetch_add(&last_epoch, 1) + 1;
     hsm_status status = module_load(t->owner->module, err);
-    if (status == HSM_OK)
-        status = slot_locate(t, &slot_id, err);
-    if (status == HSM_OK)
-        status = limits_read(t, live, slot_id, err);
+    for (unsigned attempt = 0; status == HSM_OK; attempt++) {
+        status = slot_locate(t, &slot_id, patient, err);
+        if (status == HSM_OK)
+            status = limits_read(t, live, slot_id, err);
+        if (status != HSM_OK)
+            break;
+        CK_RV rv = session_replace(t, worker, slot_id, epoch, err);
+        if (rv != CKR_OK)
+            return ckr_status(rv);
+        logged_in = login_again(t, live, worker, slot_id, &login_error);
+        if (logged_in || !token_reread(t, worker, login_error.ckr, attempt))
+            break;
+    }
     if (status != HSM_OK)
         return status;
-    uint64_t epoch = atomic_fetch_add(&last_epoch, 1) + 1;
-    CK_RV rv = session_open(t, worker, slot_id, epoch, err);
-    if (rv != CKR_OK)
-        return ckr_status(rv);
-    bool logged_in = login_again(t, live, worker, slot_id, &login_error);
-
     pthread_mutex_lock(&live->lock);
     live->epoch = epoch;
     live->slot_id = slot_id;
@@ -471,15 +580,8 @@ static hsm_status token_reopen(struct token *t, struct token_live *live, struct 
                                hsm_error *err)
 {
     hsm_error why = {0};
-    CK_SESSION_HANDLE old = worker->session;
-    bool had = worker->has_session;
-    worker->has_session = false;
-    hsm_status status = token_open(t, live, worker, &why);
-    if (had) { /* only now: with the last session the login would go too (PKCS#11 2.40 section 5.6,
-                  C_CloseSession) */
-        atomic_fetch_sub(&t->owner->sessions_open, 1);
-        (void)CK(module_functions(t->owner->module), NULL, t->where, C_CloseSession, old);
-    }
+    int lost = 0;
+    hsm_status status = token_open(t, live, worker, !again, &why);
     if (status == HSM_OK && again)
         atomic_fetch_add(&t->owner->recoveries, 1);
 
@@ -488,6 +590,7 @@ static hsm_status token_reopen(struct token *t, struct token_live *live, struct 
         live->state = TOKEN_READY;
         live->probe_ms = PROBE_FIRST_MS;
     } else {
+        lost = sessions_write_off(live);
         live->state = TOKEN_AWAY;
         live->away = why;
         live->next_probe = deadline_after(live->probe_ms);
@@ -495,6 +598,7 @@ static hsm_status token_reopen(struct token *t, struct token_live *live, struct 
     }
     pthread_cond_broadcast(&live->changed);
     pthread_mutex_unlock(&live->lock);
+    module_sessions_add(t->owner->module, -lost);
     return status == HSM_OK ? HSM_OK : error_copy(err, &why);
 }
 
@@ -516,7 +620,8 @@ static enum step next_step(struct token *t, struct token_live *live, struct work
     }
     switch (live->state) {
     case TOKEN_READY:
-        return worker->has_session && worker->epoch == live->epoch ? STEP_USE : STEP_OPEN_SESSION;
+        return worker->has_session && !worker->dirty && worker->epoch == live->epoch ? STEP_USE
+                                                                                     : STEP_OPEN_SESSION;
     case TOKEN_NEW:
         live->state = TOKEN_OPENING;
         live->was_away = false;
@@ -543,8 +648,7 @@ static hsm_status worker_session(struct token *t, struct token_live *live, struc
     uint64_t epoch = live->epoch;
     CK_SLOT_ID slot_id = live->slot_id;
     pthread_mutex_unlock(&live->lock);
-    session_close(t, worker);
-    CK_RV rv = session_open(t, worker, slot_id, epoch, err);
+    CK_RV rv = session_replace(t, worker, slot_id, epoch, err);
     if (rv == CKR_SESSION_COUNT) /* the token has less than it said, or others use it too */
         worker->retire = true;
     if (ckr_is_loss(rv)) {
@@ -559,7 +663,7 @@ hsm_status token_session(struct token *t, struct worker *worker, struct place *p
     struct token_live *live = t->live;
     hsm_error why = {0}; /* the code here reads it, and the caller may have passed NULL */
     hsm_status status = HSM_OK;
-    for (int turn = 0; turn < 2; turn++) {
+    for (int turn = 0; turn < 3; turn++) {
         pthread_mutex_lock(&live->lock);
         enum step step = next_step(t, live, worker, &why);
         pthread_mutex_unlock(&live->lock);
@@ -577,11 +681,14 @@ hsm_status token_session(struct token *t, struct worker *worker, struct place *p
         case STEP_FAIL:
             return error_copy(err, &why);
         }
-        if (status == HSM_OK || !ckr_is_loss(why.ckr))
+        if (status == HSM_OK ? worker->has_session : !ckr_is_loss(why.ckr))
             break;
     }
     if (status != HSM_OK)
         return error_copy(err, &why);
+    if (!worker->has_session)
+        return error_set(err, HSM_E_TOKEN, 0, "%s: it closes its sessions as fast as they are opened",
+                         t->where);
     *place = (struct place){module_functions(t->owner->module), worker->session, t->where};
     return HSM_OK;
 }
@@ -596,11 +703,6 @@ void token_lost(struct token *t, struct worker *worker)
         live->logged_in = false;
     }
     pthread_mutex_unlock(&live->lock);
-}
-
-void token_drop_session(struct token *t, struct worker *worker)
-{
-    session_close(t, worker);
 }
 
 bool token_session_is_user(struct token *t, struct worker *worker)

@@ -25,7 +25,6 @@ struct token_owner {
     unsigned sessions, queue, timeout_ms;
     atomic_bool stopped;
     atomic_uint_fast64_t signatures, failures, logins, recoveries;
-    atomic_uint sessions_open;
 };
 
 /* A token that fits `slot`, which is copied. NULL if out of memory. */
@@ -43,7 +42,9 @@ bool token_is(const struct token *t, const struct slot *slot);
 bool token_knows_pin(struct token *t);
 /* Somebody has seen it in its slot: if it was away, the next request may try at once. */
 void token_seen(struct token *t);
+/* In this process, now. */
 unsigned token_queued(struct token *t);
+unsigned token_sessions(struct token *t);
 
 /* Queues a task for the workers of this token. */
 hsm_status token_submit(struct token *t, struct task *task, hsm_job_done done, void *arg, hsm_error *err);
@@ -61,13 +62,16 @@ hsm_status token_session(struct token *t, struct worker *worker, struct place *p
  * result. Takes a copy of the PIN for later.
  */
 hsm_status token_login(struct token *t, struct worker *worker, const struct pin *pin, hsm_error *err);
+/*
+ * Is a login that failed with `ckr` worth another attempt (they count from 0), starting from token_session?
+ * Only where the module may have read the token's record while somebody wrote it; it has read it again then.
+ */
+bool token_retry_login(struct token *t, struct worker *worker, unsigned long ckr, unsigned attempt);
 /* C_Login for one operation with a key that has CKA_ALWAYS_AUTHENTICATE (PKCS#11 2.40 section 5.6). */
 hsm_status token_login_for_key(struct token *t, struct worker *worker, hsm_error *err);
 /* The session told the worker that the token, the session or the login is lost: the next token_session
  * repairs it. */
 void token_lost(struct token *t, struct worker *worker);
-/* Throws the worker's session away, say because an operation is left half done in it. */
-void token_drop_session(struct token *t, struct worker *worker);
 /* HSM_OK if private objects can be seen; else why not (HSM_E_PIN_NEEDED, HSM_E_PIN). */
 hsm_status token_login_state(struct token *t, hsm_error *err);
 /* Is the token, by its own account, still logged in? What it says, not what we remember. */

@@ -459,12 +459,6 @@ class NextHops(GatewayTest):
                     return
                 hop.send(reply)
                 if verb == "DATA" and str(reply).startswith("354"):
-                    after = replies.get("early")
-                    if after is not None:
-                        hop.line()
-                        hop.send(after)
-                        hop.until_closed()
-                        return
                     while True:
                         line = hop.line()
                         if line == ".":
@@ -504,8 +498,6 @@ class NextHops(GatewayTest):
             "codes differ": ({"RCPT": "250-ok\r\n550 no\r\n"}, "451 4.5.0"),
             "an endless line": ({"RCPT": "250 " + "x" * 40000 + "\r\n"}, "451 4.5.0"),
             "endless lines": ({"RCPT": "250-x\r\n" * 200 + "250 x\r\n"}, "451 4.5.0"),
-            "refuses in the middle": ({"early": "552 5.2.2 full\r\n"}, "552 5.2.2"),
-            "takes in the middle": ({"early": "250 2.0.0 taken\r\n"}, "451 4.5.0"),
         }
         for name, (replies, expected) in rows.items():
             with self.subTest(name):
@@ -514,6 +506,32 @@ class NextHops(GatewayTest):
                 self.assertEqual(answers[-1][:9], expected, answers)
                 line = gateway.wait_line("transaction")
                 self.assertEqual(line["result"], {"2": "delivered", "4": "deferred", "5": "refused"}[expected[0]])
+
+    def test_answers_before_the_end(self):
+        """A refusal counts; a 250 before the final dot must never be taken for the answer to it."""
+        for early, expected in (("552 5.2.2 full", "552 5.2.2"), ("250 2.0.0 taken", "451 4.5.0"),
+                                ("421 4.3.2 going", "451 4.3.2")):
+            with self.subTest(early=early):
+                closed = threading.Event()
+
+                def script(hop, _number, _me):
+                    hop.send("220 hop.test\r\n")
+                    for _ in range(4):
+                        hop.send("354 go\r\n" if hop.line() == "DATA" else "250 ok\r\n")
+                    while hop.line() != "Subject: x":
+                        pass
+                    hop.send(early + "\r\n")
+                    hop.until_closed()
+                    closed.set()
+
+                hop = self.start_script(script)
+                gateway = self.start(hop.port, hop_tls="none")
+                peer = greeted(gateway.port)
+                envelope(peer)
+                peer.send("Subject: x\r\n\r\n")
+                self.assertTrue(closed.wait(PATIENCE), "the gateway must leave a next hop that gave up")
+                peer.send("the rest\r\n.\r\n")
+                self.assertEqual(peer.reply()[:9], expected)
 
     def test_duplicates_are_counted(self):
         _, gateway = self.scripted({".": None})

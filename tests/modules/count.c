@@ -78,6 +78,18 @@ static CK_RV count_close_session(CK_SESSION_HANDLE session)
     return rv;
 }
 
+static CK_RV count_close_all(CK_SLOT_ID slot)
+{
+    count->open = 0;
+    return real.C_CloseAllSessions(slot);
+}
+
+static CK_RV count_finalize(void *reserved)
+{
+    count->open = 0;
+    return real.C_Finalize(reserved);
+}
+
 static CK_RV count_sign_init(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key)
 {
     atomic_fetch_add(&count->sign_inits, 1);
@@ -168,6 +180,8 @@ static void count_load(void)
     own.C_GetTokenInfo = count_token_info;
     own.C_OpenSession = count_open_session;
     own.C_CloseSession = count_close_session;
+    own.C_CloseAllSessions = count_close_all;
+    own.C_Finalize = count_finalize;
     own.C_SignInit = count_sign_init;
     own.C_Sign = count_sign;
     loaded = CKR_OK;

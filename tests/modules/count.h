@@ -34,7 +34,7 @@ struct count_file {
     count_field max_sessions;  /* what tokens say is their ulMaxSessionCount */
     count_field session_limit; /* C_OpenSession answers CKR_SESSION_COUNT if that many sessions are open */
     count_field away; /* tokens are not there: CKR_TOKEN_NOT_PRESENT, and CKR_DEVICE_REMOVED on sessions */
-    count_field open; /* sessions open now, as far as C_OpenSession and C_CloseSession tell */
+    count_field open; /* sessions open now; right for one token in one process */
 };
 
 #endif
