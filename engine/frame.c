@@ -245,19 +245,6 @@ static sealane_result open_check(const sealane_open_op *op)
     return result;
 }
 
-/* Room, and whether the key may open anything. A forged record before this one speaks for all behind it. */
-static sealane_result open_allowed(const sealane_open_op *op, size_t len)
-{
-    if (op->out_size < len || (op->out == NULL && len > 0))
-        return SEALANE_SPACE;
-    if (op->key->forged) {
-        if (len > 0)
-            OPENSSL_cleanse(op->out, len); /* as a batch would that had already opened it */
-        return SEALANE_FORGED;
-    }
-    return op->key->sequence == SEALANE_SEQ_LIMIT ? SEALANE_LIMIT : SEALANE_OK;
-}
-
 bool frame_open_begin(frame *f, sealane_open_op *op)
 {
     sealane_key *key = op->key;
@@ -273,7 +260,10 @@ bool frame_open_begin(frame *f, sealane_open_op *op)
         return false;
     prefix = sealane_record_prefix_len(key);
     len = op->record_len - prefix - key->cipher->tag_len;
-    op->result = open_allowed(op, len);
+    if (op->out_size < len || (op->out == NULL && len > 0))
+        op->result = SEALANE_SPACE;
+    else if (key->sequence == SEALANE_SEQ_LIMIT)
+        op->result = SEALANE_LIMIT;
     if (op->result != SEALANE_OK)
         return false;
     f->key = key;
@@ -339,7 +329,7 @@ void frame_open_finish(frame *f, sealane_open_op *op)
 {
     op->result = f->op.result;
     if (f->key->forged)
-        op->result = SEALANE_FORGED; /* a record before it in the same batch */
+        op->result = SEALANE_FORGED; /* a record before it was, in this batch or earlier */
     if (op->result == SEALANE_FORGED)
         f->key->forged = true;
     if (op->result == SEALANE_OK)

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sealane/engine.h>
 #include <sealane/record.h>
 
 #define CONNECTIONS 12
@@ -273,6 +274,55 @@ static void test_limit_within_a_batch(void)
     sealane_key_free(other);
 }
 
+static uint64_t sum(const uint64_t counts[SEALANE_BACKENDS_MAX])
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < SEALANE_BACKENDS_MAX; i++)
+        total += counts[i];
+    return total;
+}
+
+static void test_batches_are_counted(void)
+{
+    sealane_key *sealing[CONNECTIONS], *opening[CONNECTIONS];
+    uint8_t records[CONNECTIONS][64], out[CONNECTIONS][64];
+    struct iovec piece = {(void *)(uintptr_t) "abc", 3};
+    sealane_seal_op seal[CONNECTIONS];
+    sealane_open_op open[CONNECTIONS];
+    sealane_counters before, after;
+
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        sealing[i] = key_make(i, SEALANE_SEALING);
+        opening[i] = key_make(i, SEALANE_OPENING);
+        seal[i] = (sealane_seal_op){.key = sealing[i],
+                                    .payload = &piece,
+                                    .payload_count = 1,
+                                    .out = records[i],
+                                    .out_size = 64,
+                                    .type = i == 0 ? 99 : 23}; /* one is refused: not counted */
+    }
+    sealane_counters_read(&before);
+    sealane_batch_seal(seal, CONNECTIONS);
+    for (size_t i = 0; i < CONNECTIONS; i++)
+        open[i] = (sealane_open_op){.key = opening[i],
+                                    .record = records[i],
+                                    .record_len = seal[i].out_len,
+                                    .out = out[i],
+                                    .out_size = 64};
+    records[4][14] ^= 1;
+    records[7][14] ^= 1;
+    sealane_batch_open(open, CONNECTIONS);
+    sealane_counters_read(&after);
+    CU_ASSERT_EQUAL(sum(after.sealed) - sum(before.sealed), CONNECTIONS - 1);
+    CU_ASSERT_EQUAL(sum(after.opened) - sum(before.opened), CONNECTIONS - 3);
+    CU_ASSERT_EQUAL(after.forged - before.forged, 2);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        sealane_key_free(sealing[i]);
+        sealane_key_free(opening[i]);
+    }
+}
+
 static void test_empty_batches(void)
 {
     sealane_batch_seal(NULL, 0);
@@ -285,6 +335,7 @@ int main(void)
         {"random batches equal one by one", test_batch_equals_one_by_one},
         {"one key counts up in the array's order", test_one_key_counts_up_in_order},
         {"a limit within a batch", test_limit_within_a_batch},
+        {"batches are counted", test_batches_are_counted},
         {"empty batches", test_empty_batches},
         CU_TEST_INFO_NULL,
     };

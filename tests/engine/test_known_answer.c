@@ -29,6 +29,20 @@ enum fault {
 
 static enum fault fault;
 
+/* What the log line must say of each. */
+static const char *const expected[FAULTS] = {
+    [FAULT_KEY] = "AES-128-GCM: it cannot expand a key",
+    [FAULT_SEAL_TAG] = "it seals wrongly",
+    [FAULT_SEAL_LONG] = "it seals wrongly",
+    [FAULT_OPEN_PLAIN] = "it opens wrongly",
+    [FAULT_OPEN_ACCEPTS] = "it does not refuse a forgery",
+    [FAULT_OPEN_NO_WIPE] = "it does not refuse a forgery and wipe",
+    [FAULT_OPEN_REFUSES] = "it opens wrongly",
+    [FAULT_SEAL_MANY] = "it seals batches wrongly",
+    [FAULT_OPEN_MANY] = "it opens batches wrongly",
+    [FAULT_ONE_CIPHER] = "AES-256-GCM: it cannot expand a key",
+};
+
 static const char *faulty_version(void)
 {
     return "1";
@@ -157,6 +171,7 @@ static int faulty_is_out(void *which)
     CHILD_CHECK(failures, list[1].usable);
     CHILD_CHECK(failures, lines == 1);
     CHILD_CHECK(failures, strstr(logged, "faulty") != NULL && strstr(logged, "known-answer test") != NULL);
+    CHILD_CHECK(failures, strstr(logged, expected[fault]) != NULL);
     printf("\n    %s", logged);
     CHILD_CHECK(failures, strcmp(sealed_by(), "openssl") == 0);
     return failures;

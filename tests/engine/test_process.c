@@ -22,6 +22,7 @@
 #include <sealane/aead.h>
 #include <sealane/engine.h>
 #include <sealane/stream.h>
+#include "libcrypto.h"
 
 static const uint8_t key[SEALANE_KEY_MAX] = {7}, nonce[SEALANE_NONCE_LEN] = {8};
 
@@ -29,7 +30,7 @@ static const uint8_t key[SEALANE_KEY_MAX] = {7}, nonce[SEALANE_NONCE_LEN] = {8};
 static bool engine_works(void)
 {
     sealane_aead *aead = NULL;
-    sealane_stream *stream = NULL;
+    sealane_stream *stream = NULL, *copy = NULL;
     uint8_t b[50] = {0}, tag[SEALANE_TAG_MAX];
     bool works = sealane_aead_new(&aead, SEALANE_AES_128_GCM, key, 16) == SEALANE_OK &&
                  sealane_aead_seal(aead, nonce, key, 5, b, sizeof(b), b, tag) == SEALANE_OK &&
@@ -37,10 +38,12 @@ static bool engine_works(void)
                  sealane_stream_new(&stream, SEALANE_AES_128_GCM, key, 16) == SEALANE_OK &&
                  sealane_stream_begin(stream, true, nonce, 12) == SEALANE_OK &&
                  sealane_stream_update(stream, b, sizeof(b), b) == SEALANE_OK &&
-                 sealane_stream_seal_finish(stream, tag, 16) == SEALANE_OK;
+                 sealane_stream_dup(&copy, stream) == SEALANE_OK &&
+                 sealane_stream_seal_finish(copy, tag, 16) == SEALANE_OK;
 
     sealane_aead_free(aead);
     sealane_stream_free(stream);
+    sealane_stream_free(copy);
     return works;
 }
 
@@ -287,11 +290,16 @@ static int exit_then_free(void)
 
 static int exit_free_after_cleanup(void)
 {
+    sealane_aead *aead = NULL;
+    bool kept, refused;
+
     if (!hold())
         return 1;
     OPENSSL_cleanup();
+    kept = libcrypto_probe() == NULL; /* the keys' provider stays */
+    refused = sealane_aead_new(&aead, SEALANE_AES_128_GCM, key, 16) != SEALANE_OK;
     let_go();
-    return 0;
+    return !kept || !refused;
 }
 
 /* libcrypto cannot come back: refused, not crashed. */
@@ -302,6 +310,8 @@ static int exit_new_after_cleanup(void)
     if (!engine_works())
         return 1;
     OPENSSL_cleanup();
+    if (libcrypto_probe() == NULL) /* nobody needed it: it is gone */
+        return 1;
     return sealane_aead_new(&aead, SEALANE_AES_128_GCM, key, 16) == SEALANE_OK;
 }
 

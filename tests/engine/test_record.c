@@ -369,7 +369,7 @@ static void test_seal_refuses_wrong_arguments(void)
 {
     sealane_key *tls13 = key_make(0x1301, SEALANE_SEALING), *tls12 = key_make(0xc02f, SEALANE_SEALING);
     sealane_key *opening = key_make(0x1301, SEALANE_OPENING);
-    struct iovec wrong = {NULL, 1};
+    struct iovec wrong = {NULL, 1}, around[2] = {{payload, SIZE_MAX}, {payload, 2}};
     size_t n;
     sealane_seal_op op = {.key = tls13,
                           .payload = &wrong,
@@ -396,6 +396,9 @@ static void test_seal_refuses_wrong_arguments(void)
     CU_ASSERT_EQUAL(seal_into(tls13, 23, payload, 16384, 1, &n), SEALANE_OVERFLOW);
     CU_ASSERT_EQUAL(seal_into(tls13, 23, payload, 1, SIZE_MAX, &n), SEALANE_OVERFLOW);
     CU_ASSERT_EQUAL(sealane_record_seal(&op), SEALANE_ARGUMENT);
+    op.payload = around;
+    op.payload_count = 2;
+    CU_ASSERT_EQUAL(sealane_record_seal(&op), SEALANE_OVERFLOW); /* the sum wraps to 1 */
     op.payload = NULL;
     CU_ASSERT_EQUAL(sealane_record_seal(&op), SEALANE_ARGUMENT);
     op.payload_count = 0;

@@ -112,6 +112,11 @@ static void test_order_is_kept(void)
     /* Nothing more under the same IV. */
     CU_ASSERT_EQUAL(sealane_stream_update(stream, plain, 1, out), SEALANE_ARGUMENT);
     CU_ASSERT_EQUAL(sealane_stream_seal_finish(stream, tag, 16), SEALANE_ARGUMENT);
+    CU_ASSERT_EQUAL(sealane_stream_begin(stream, false, iv, 12), SEALANE_OK);
+    CU_ASSERT_EQUAL(sealane_stream_seal_finish(stream, tag, 16), SEALANE_ARGUMENT);
+    CU_ASSERT_EQUAL(sealane_stream_open_finish(stream, tag, 16), SEALANE_FORGED);
+    CU_ASSERT_EQUAL(sealane_stream_update(stream, plain, 1, out), SEALANE_ARGUMENT);
+    CU_ASSERT_EQUAL(sealane_stream_open_finish(stream, tag, 16), SEALANE_ARGUMENT);
     CU_ASSERT_EQUAL(sealane_stream_new(&none, SEALANE_AES_256_GCM, key, 16), SEALANE_ARGUMENT);
     CU_ASSERT_EQUAL(sealane_stream_new(&none, SEALANE_CIPHERS, key, 16), SEALANE_ARGUMENT);
     CU_ASSERT_EQUAL(sealane_stream_dup(&none, NULL), SEALANE_ARGUMENT);
