@@ -5,8 +5,12 @@
  * per key type DER to key.
  *
  * libcrypto considers every decoder of every provider for every public key that it reads, a peer's
- * certificate in each handshake included. So there are no more than these three, and the two that make keys
- * say in does_selection that they have private keys only, which takes them out of that race.
+ * certificate in each handshake included. So there are no more than these three, and they keep out of that
+ * race: the two that make keys say in does_selection that they have private keys only; the first gives its
+ * output the name of a form that only private keys have. Named "DER", as would be natural, it is taken along
+ * into every chain that begins with DER: 118,000 instructions per certificate with OpenSSL 3.0.22. "pvk"
+ * (private keys of Visual Studio) is the one other name whose output OSSL_STORE's file loader takes and no
+ * public key is made from; the structure "pk11-uri" keeps real ones and ours apart.
  */
 #include <string.h>
 #include <openssl/buffer.h>

@@ -41,10 +41,11 @@ static const OSSL_ALGORITHM stores[] = {
     {"pkcs11", KEYS_PROPERTIES, store_pkcs11, "objects of PKCS#11 tokens by URI"},
     {NULL, NULL, NULL, NULL},
 };
+/* Why the first step is called "pvk" is told in decoder.c. */
 static const OSSL_ALGORITHM decoders[] = {
-    {"DER", KEYS_PROPERTIES ",input=pem", decoder_pem, "PEM files that hold a PKCS#11 URI"},
-    {"RSA", KEYS_PROPERTIES ",input=der,structure=pk11-uri", decoder_rsa, "RSA key by its URI"},
-    {"EC", KEYS_PROPERTIES ",input=der,structure=pk11-uri", decoder_ec, "EC key by its URI"},
+    {"pvk", KEYS_PROPERTIES ",input=pem", decoder_pem, "PEM files that hold a PKCS#11 URI"},
+    {"RSA", KEYS_PROPERTIES ",input=pvk,structure=pk11-uri", decoder_rsa, "RSA key by its URI"},
+    {"EC", KEYS_PROPERTIES ",input=pvk,structure=pk11-uri", decoder_ec, "EC key by its URI"},
     {NULL, NULL, NULL, NULL},
 };
 static const OSSL_ALGORITHM encoders[] = {
