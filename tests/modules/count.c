@@ -113,7 +113,8 @@ static void sign_hold(void)
 
 static count_field *sign_counter(CK_SESSION_HANDLE session)
 {
-    switch (begun[session % SESSION_SLOTS]) {
+    CK_MECHANISM_TYPE mechanism = begun[session % SESSION_SLOTS];
+    switch (mechanism) {
     case CKM_RSA_PKCS:
         return &count->rsa_pkcs;
     case CKM_RSA_PKCS_PSS:
