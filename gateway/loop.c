@@ -262,7 +262,10 @@ static void on_wake(uv_async_t *wake)
 static void *run(void *arg)
 {
     struct loop *loop = arg;
+    char name[16];
 
+    snprintf(name, sizeof name, "loop %u", loop->index);
+    pthread_setname_np(pthread_self(), name);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     /* libcrypto keeps finished jobs' stacks and error queues by thread. */
     OPENSSL_thread_stop();

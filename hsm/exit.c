@@ -14,13 +14,15 @@
 
 #include <stdlib.h>
 
-enum { EXIT_WAIT_MS = 2000 }; /* for a token that hangs; else a signature's time */
+enum {
+    EXIT_WAIT_MS = 2000, /* for a token that hangs; else it takes a signature's time */
+    EXIT_REST_MS = 100,  /* after that, for the threads that do not hang */
+};
 
 static void process_exit(void)
 {
     bool quiet = gate_shut(EXIT_WAIT_MS);
-    /* Whoever did not leave the module in time will not do so in the next moment either. */
-    if (!pools_stop_all(quiet ? EXIT_WAIT_MS : 0) || !quiet)
+    if (!pools_stop_all(quiet ? EXIT_WAIT_MS : EXIT_REST_MS) || !quiet)
         library_pin((const void *)&exit_register);
 }
 

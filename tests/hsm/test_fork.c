@@ -220,7 +220,26 @@ static void parent_and_children_sign_when_forked_under_load(void)
     hsm_free(h);
 }
 
+/* ThreadSanitizer cannot follow a process that forks while it has threads and whose child then starts its
+ * own. */
+#if defined(__SANITIZE_THREAD__)
+#define FORK_WITH_THREADS 0
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FORK_WITH_THREADS 0
+#endif
+#endif
+#ifndef FORK_WITH_THREADS
+#define FORK_WITH_THREADS 1
+#endif
+
 static const CU_TestInfo tests[] = {
+    {"children of a fork before the load sign", children_of_a_fork_before_the_load_sign},
+    {"a child that does nothing leaves cleanly", child_that_does_nothing_leaves_cleanly},
+    CU_TEST_INFO_NULL,
+};
+
+static const CU_TestInfo tests_with_threads[] = {
     {"children of a fork before the load sign", children_of_a_fork_before_the_load_sign},
     {"children of a fork after the load sign", children_of_a_fork_after_the_load_sign},
     {"grandchildren sign", grandchildren_sign},
@@ -233,5 +252,5 @@ static const CU_TestInfo tests[] = {
 int main(void)
 {
     fixture_start();
-    return run_suite("hsm: forks", tests);
+    return run_suite("hsm: forks", FORK_WITH_THREADS ? tests_with_threads : tests);
 }

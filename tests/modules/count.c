@@ -62,11 +62,13 @@ static CK_RV count_open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *arg, CK_N
     atomic_fetch_add(&count->sessions, 1);
     if (count->away)
         return CKR_TOKEN_NOT_PRESENT;
-    if (count->session_limit && count->open >= count->session_limit)
-        return CKR_SESSION_COUNT;
-    CK_RV rv = real.C_OpenSession(slot, flags, arg, notify, session);
-    if (rv == CKR_OK)
-        atomic_fetch_add(&count->open, 1);
+    /* Taken before it is there, so that threads that ask at once cannot get more than the limit. */
+    uint64_t open = atomic_fetch_add(&count->open, 1);
+    CK_RV rv = CKR_SESSION_COUNT;
+    if (!count->session_limit || open < count->session_limit)
+        rv = real.C_OpenSession(slot, flags, arg, notify, session);
+    if (rv != CKR_OK)
+        atomic_fetch_sub(&count->open, 1);
     return rv;
 }
 
@@ -111,7 +113,8 @@ static void sign_hold(void)
 
 static count_field *sign_counter(CK_SESSION_HANDLE session)
 {
-    switch (begun[session % SESSION_SLOTS]) {
+    CK_MECHANISM_TYPE mechanism = begun[session % SESSION_SLOTS];
+    switch (mechanism) {
     case CKM_RSA_PKCS:
         return &count->rsa_pkcs;
     case CKM_RSA_PKCS_PSS:
