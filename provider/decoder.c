@@ -41,16 +41,38 @@ static int decoder_does_selection(void *vprov, int selection)
     return selection == 0 || (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) != 0;
 }
 
-static int der_deliver(unsigned char *der, long len, OSSL_CALLBACK *callback, void *arg)
+static int der_deliver(unsigned char *der, long len, hsm_key_type key_type, OSSL_CALLBACK *callback,
+                       void *arg)
 {
     int type = OSSL_OBJECT_PKEY;
     OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_TYPE, (char *)key_type_name(key_type), 0),
         OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_STRUCTURE, (char *)PEM_URI_STRUCTURE, 0),
         OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_DATA, der, (size_t)len),
         OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &type),
         OSSL_PARAM_construct_end(),
     };
     return callback(params, arg);
+}
+
+/*
+ * The key is looked for here already. First for its type, so that libcrypto takes the right second step;
+ * and because of errors: what this step raises reaches the application, while those of the second are dropped
+ * by OSSL_STORE (ossl_store_handle_load_result), which would then say "unsupported" for a wrong PIN.
+ */
+static int uri_deliver(const provider *prov, unsigned char *der, long len, OSSL_CALLBACK *callback, void *arg,
+                       OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
+{
+    char *uri = pem_uri_decode(der, (size_t)len);
+    if (uri == NULL) {
+        RAISE(REASON_URI, "a PEM file labelled \"%s\" holds something else", PEM_URI_LABEL);
+        return 0;
+    }
+    key *k = find_private_key(prov, uri, ask, ask_arg);
+    int ok = k != NULL && der_deliver(der, len, k->type, callback, arg);
+    key_free(k);
+    pem_uri_free(uri);
+    return ok;
 }
 
 /* What is not ours is no error: the next decoder may know it ("empty handed", provider-decoder(7)). */
@@ -65,13 +87,11 @@ static int decoder_decode_pem(void *vctx, OSSL_CORE_BIO *core_in, int selection,
     int ok = 1;
 
     (void)selection;
-    (void)ask;
-    (void)ask_arg;
     ERR_set_mark();
     bool found = in != NULL && PEM_read_bio(in, &label, &header, &der, &len) == 1;
     ERR_pop_to_mark();
     if (found && strcmp(label, PEM_URI_LABEL) == 0)
-        ok = der_deliver(der, len, callback, arg);
+        ok = uri_deliver(prov, der, len, callback, arg, ask, ask_arg);
     OPENSSL_free(label);
     OPENSSL_free(header);
     if (der != NULL)

@@ -273,8 +273,9 @@ class OpenSSL(unittest.TestCase):
     def test_wrong_pin_is_one_clear_error(self):
         (self.dir / "wrongpin").write_text("0000\n")
         wrong = self.fixture.configure("wrongpin.cnf", lambda text: text.replace("/pin\n", "/wrongpin\n"))
-        out = self.openssl("pkey", "-in", EC, "-pubout", env=wrong, status=1)
-        self.assertIn("CKR_PIN_INCORRECT", out)
+        for name in (EC, "ec.key"):
+            out = self.openssl("pkey", "-in", name, "-pubout", env=wrong, status=1)
+            self.assertIn("CKR_PIN_INCORRECT", out)
         self.assertNotIn("0000\n", out)
         self.assertIn("BEGIN PUBLIC KEY", self.openssl("pkey", "-in", EC, "-pubout"))
 
