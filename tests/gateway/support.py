@@ -40,7 +40,7 @@ class Certificates:
         self.folder = folder
         self.ca = self.path("ca.pem")
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "365",
-                "-subj", "/CN=Test CA", "-keyout", self.path("ca.key"), "-out", self.ca)
+                "-subj", "/CN=Test CA", "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", self.path("ca.key"), "-out", self.ca)
         self.make("ec", "gateway.test", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
         self.make("rsa", "gateway.test", ["rsa:2048"])
         self.make("hop", "hop.test", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
