@@ -97,7 +97,7 @@ VAES_INLINE void lanes_run(backend_op *const ops[], const size_t lanes, const si
     UNROLL
     for (size_t lane = 0; lane < lanes; lane++)
         ends[lane] = ending_begin(ops[lane]);
-    endings_run(ends, tags, lanes, blocks, sealing);
+    endings_run(ends, tags, lanes, blocks, sealing, false);
     UNROLL
     for (size_t lane = 0; lane < lanes; lane++)
         ops[lane]->result = message_end(ops[lane], tags[lane], sealing);
@@ -132,7 +132,7 @@ VAES_INLINE sealane_result long_run(backend_op *op, const bool sealing)
     switch (ending_blocks(end.left)) {
 #define RUN(blocks)                                                                                          \
     case blocks:                                                                                             \
-        endings_run(&end, &tag, 1, blocks, sealing);                                                         \
+        endings_run(&end, &tag, 1, blocks, sealing, true);                                                   \
         break;
         EACH_TO_16(RUN)
 #undef RUN

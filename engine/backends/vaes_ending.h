@@ -30,6 +30,8 @@
 
 #define BLOCK         ((size_t)16)
 #define PAIR          (2 * BLOCK)
+#define TURN_PAIRS    8
+#define TURN          (TURN_PAIRS * PAIR)
 #define ENDING_BLOCKS 16
 #define ENDING_MAX    (ENDING_BLOCKS * BLOCK)
 #define ENDING_PAIRS  (ENDING_BLOCKS / 2 + 1)
@@ -41,12 +43,46 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/*
+ * No instruction, but the compiler does not know any more what the pointer points to. The routines of all
+ * numbers of blocks have much in common, and gcc would compute that before it branches to one of them, and
+ * spill it all.
+ */
+#define FORGET_VALUES_AT(pointer) __asm__ volatile("" : "+r"(pointer))
+
 /* Two rows of numbers for each pair: a whole message begins in the second, a base that is not 0 in the first.
  */
 static const _Alignas(32) uint8_t ending_numbers[ENDING_PAIRS + 1][32] = {
     NUMBERS(-1), NUMBERS(1),  NUMBERS(3),  NUMBERS(5),  NUMBERS(7),
     NUMBERS(9),  NUMBERS(11), NUMBERS(13), NUMBERS(15), NUMBERS(17),
 };
+
+/* The ciphertext that a turn hashes. */
+typedef struct turn_hashed {
+    __m256i first;       /* the first pair, reversed, with the hash of all before it XORed in */
+    const uint8_t *rest; /* the other seven */
+} turn_hashed;
+
+VAES_INLINE turn_hashed turn_hash_from(const uint8_t *ciphertext, __m128i hash)
+{
+    return (turn_hashed){
+        .first = _mm256_xor_si256(blocks_reverse(load_pair(ciphertext)), _mm256_zextsi128_si256(hash)),
+        .rest = ciphertext + PAIR,
+    };
+}
+
+VAES_INLINE __m256i turn_hash_pair(const turn_hashed *hashed, const size_t i)
+{
+    return i == 0 ? hashed->first : blocks_reverse(load_pair(hashed->rest + (i - 1) * PAIR));
+}
+
+/* Adds the i-th of its pairs. */
+VAES_INLINE void turn_hash_add(const gcm_key *key, ghash_sum *sum, const turn_hashed *hashed, const size_t i)
+{
+    const size_t power = 2 * (TURN_PAIRS - i);
+
+    ghash_add(sum, turn_hash_pair(hashed, i), powers_from(key, power), halves_from(key, power));
+}
 
 typedef struct ending {
     const gcm_key *key;
@@ -58,6 +94,7 @@ typedef struct ending {
     const uint8_t *in;
     uint8_t *out;
     size_t left;
+    turn_hashed turn; /* of a long message */
 } ending;
 
 /*
@@ -159,6 +196,50 @@ VAES_INLINE __m256i ending_load(const ending *end, const size_t i)
     return _mm256_blend_epi32(_mm256_setzero_si256(), _mm256_broadcastsi128_si256(load_block(end->in)), 0xf0);
 }
 
+/* How many bytes of the last block there are. */
+VAES_INLINE size_t ending_last_len(const ending *end, const size_t blocks)
+{
+    return end->left - BLOCK * (blocks - 1);
+}
+
+/*
+ * The last block at the end of sixteen bytes. With other blocks before it they are the last sixteen of the
+ * message, and begin with bytes of those.
+ */
+VAES_INLINE __m128i ending_load_last(const ending *end, const size_t blocks)
+{
+    if (blocks == 1)
+        return slide_to_end(load_up_to_16(end->in, end->left), end->left);
+    return load_block(end->in + end->left - BLOCK);
+}
+
+/* The last pair of the hash. `first`: the block before the last one, if it is in this pair; `last`: as above.
+ */
+VAES_INLINE __m256i ending_last_hashed(const ending *end, __m128i first, __m128i last, const size_t blocks)
+{
+    const __m128i reversed = end_reverse(last, ending_last_len(end, blocks));
+
+    return blocks % 2 == 1 ? pair_of(block_reverse(first), reversed) : pair_of(reversed, end->lengths);
+}
+
+/* The opener's hash needs no cipher: the i-th pair of it. */
+VAES_INLINE void ending_hash_input(const ending *end, ghash_sum *sum, const size_t i, const size_t blocks)
+{
+    __m128i first = _mm_setzero_si128();
+    __m256i pair;
+
+    if (i < blocks / 2)
+        pair = blocks_reverse(ending_load(end, i));
+    else if (blocks == 0)
+        pair = pair_of(first, end->lengths);
+    else {
+        if (blocks % 2 == 1 && blocks > 1)
+            first = load_block(end->in + BLOCK * (blocks - 2));
+        pair = ending_last_hashed(end, first, ending_load_last(end, blocks), blocks);
+    }
+    ending_hash(end, sum, pair, i, blocks);
+}
+
 /* Finishes the i-th pair, of which `data` is all whole blocks. Returns what the cipher made. */
 VAES_INLINE __m256i ending_pair(const ending *end, __m256i state, __m256i data, ghash_sum *sum,
                                 const size_t i, const size_t blocks, const bool sealing)
@@ -169,9 +250,11 @@ VAES_INLINE __m256i ending_pair(const ending *end, __m256i state, __m256i data, 
         store_pair(end->out + i * PAIR - BLOCK, text);
     else
         store_block(end->out, second_of(text));
-    if (sealing)
-        data = i > 0 ? text : _mm256_blend_epi32(_mm256_setzero_si256(), text, 0xf0);
-    ending_hash(end, sum, blocks_reverse(data), i, blocks);
+    if (sealing) {
+        const __m256i hashed = i > 0 ? text : _mm256_blend_epi32(_mm256_setzero_si256(), text, 0xf0);
+
+        ending_hash(end, sum, blocks_reverse(hashed), i, blocks);
+    }
     return text;
 }
 
@@ -185,39 +268,26 @@ VAES_INLINE __m256i ending_last(const ending *end, __m256i state, ghash_sum *sum
                                 const bool sealing)
 {
     const bool second = blocks % 2 == 1, alone = blocks == 1; /* of its pair; of its message */
-    const size_t len = end->left - BLOCK * (blocks - 1);
-    const uint8_t *const in = end->in + BLOCK * (blocks - 1);
-    uint8_t *const out = end->out + BLOCK * (blocks - 1);
-    const __m128i zero = _mm_setzero_si128();
-    __m128i last = alone ? slide_to_end(load_up_to_16(in, len), len) : load_block(in + len - BLOCK);
-    __m128i first = second && !alone ? load_block(in - BLOCK) : zero, done;
-    __m256i text;
+    const size_t at = BLOCK * (blocks - 1), len = ending_last_len(end, blocks);
+    uint8_t *const out = end->out + at;
+    __m128i first = second && !alone ? load_block(end->in + at - BLOCK) : _mm_setzero_si128();
+    __m128i last = slide_to_front(ending_load_last(end, blocks), len);
+    const __m256i text =
+        ending_cipher(end, state, second ? pair_of(first, last) : _mm256_zextsi128_si256(last));
 
-    done = slide_to_front(last, len);
-    text = ending_cipher(end, state, second ? pair_of(first, done) : _mm256_zextsi128_si256(done));
-    done = second ? second_of(text) : first_of(text);
+    last = second ? second_of(text) : first_of(text);
     if (alone)
-        store_up_to_16(out, len, done);
-    done = slide_to_end(done, len);
+        store_up_to_16(out, len, last);
+    last = slide_to_end(last, len);
     if (!alone)
-        store_block(out + len - BLOCK, done);
-    if (second && !alone)
-        store_block(out - BLOCK, first_of(text));
-    if (sealing) {
-        last = done;
-        first = alone ? zero : first_of(text);
+        store_block(out + len - BLOCK, last);
+    if (second && !alone) {
+        first = first_of(text);
+        store_block(out - BLOCK, first);
     }
-    last = end_reverse(last, len);
-    ending_hash(end, sum, second ? pair_of(block_reverse(first), last) : pair_of(last, end->lengths),
-                blocks / 2, blocks);
+    if (sealing)
+        ending_hash(end, sum, ending_last_hashed(end, first, last, blocks), blocks / 2, blocks);
     return text;
-}
-
-/* What there is to finish without a block of data. */
-VAES_INLINE __m256i ending_empty(const ending *end, __m256i state, ghash_sum *sum)
-{
-    ending_hash(end, sum, pair_of(_mm_setzero_si128(), end->lengths), 0, 0);
-    return ending_cipher(end, state, _mm256_setzero_si256());
 }
 
 VAES_INLINE void endings_round(const ending ends[], __m256i state[LANES_MAX][ENDING_PAIRS],
@@ -233,43 +303,66 @@ VAES_INLINE void endings_round(const ending ends[], __m256i state[LANES_MAX][END
     }
 }
 
-/* All rounds but the last, whose number is the same for all lanes. */
-VAES_INLINE void endings_rounds(const ending ends[], __m256i state[LANES_MAX][ENDING_PAIRS],
-                                const size_t lanes, const size_t blocks)
+/*
+ * Hash that can be done between the rounds, because it does not depend on them: the opener's, the lengths
+ * where they are alone, and of a long message what its last turn has left.
+ */
+VAES_INLINE void ending_hash_between(const ending *end, ghash_sum *sum, ghash_sum *turn_sum,
+                                     const size_t round, const size_t blocks, const bool sealing,
+                                     const bool after_turn)
 {
-    UNROLL
-    for (uint32_t round = 1; round < 10; round++)
-        endings_round(ends, state, lanes, blocks, round);
-    if (ends[0].key->rounds == 10)
-        return;
-    UNROLL
-    for (uint32_t round = 10; round < 14; round++)
-        endings_round(ends, state, lanes, blocks, round);
+    if (round == 1 && blocks % 2 == 1)
+        ending_hash_lengths(end, sum);
+    if (!sealing && round <= ending_pairs(blocks))
+        ending_hash_input(end, sum, ending_pairs(blocks) - round, blocks);
+    if (sealing && after_turn && round <= TURN_PAIRS)
+        turn_hash_add(end->key, turn_sum, &end->turn, round % TURN_PAIRS);
 }
 
-/* Endings of `lanes` messages of one cipher, each of `blocks` blocks. `tags` receives the tags of their
- * ciphertexts. */
-VAES_INLINE void endings_run(const ending ends[], __m128i tags[], const size_t lanes, const size_t blocks,
-                             const bool sealing)
+/*
+ * Endings of `lanes` messages of one cipher, each of `blocks` blocks. `tags` receives the tags of their
+ * ciphertexts. `after_turn`: end->turn has yet to be hashed.
+ */
+VAES_INLINE void endings_run(ending ends[], __m128i tags[], const size_t lanes, const size_t blocks,
+                             const bool sealing, const bool after_turn)
 {
     const size_t last = ending_pairs(blocks) - 1;
     __m256i state[LANES_MAX][ENDING_PAIRS], mask[LANES_MAX], held[LANES_MAX];
-    ghash_sum sum[LANES_MAX];
+    ghash_sum sum[LANES_MAX], turn_sum = ghash_zero();
 
     UNROLL
     for (size_t lane = 0; lane < lanes; lane++) {
+        FORGET_VALUES_AT(ends[lane].key);
+        FORGET_VALUES_AT(ends[lane].in);
+        if (after_turn)
+            FORGET_VALUES_AT(ends[lane].turn.rest);
         ending_counters(&ends[lane], state[lane], blocks);
         sum[lane] = ghash_zero();
     }
-    endings_rounds(ends, state, lanes, blocks);
+    UNROLL
+    for (uint32_t round = 1; round < 10; round++) {
+        endings_round(ends, state, lanes, blocks, round);
+        UNROLL
+        for (size_t lane = 0; lane < lanes; lane++)
+            ending_hash_between(&ends[lane], &sum[lane], &turn_sum, round, blocks, sealing, after_turn);
+    }
+    if (ends[0].key->rounds > 10) {
+        UNROLL
+        for (uint32_t round = 10; round < 14; round++)
+            endings_round(ends, state, lanes, blocks, round);
+    }
+    if (sealing && after_turn)
+        ends[0].before = pair_of(_mm_setzero_si128(), ghash_reduce(&turn_sum));
     UNROLL
     for (size_t lane = 0; lane < lanes; lane++) {
-        if (blocks % 2 == 1)
-            ending_hash_lengths(&ends[lane], &sum[lane]);
         if (last > 0)
             held[lane] = ending_load(&ends[lane], last - 1);
-        mask[lane] = blocks > 0 ? ending_last(&ends[lane], state[lane][last], &sum[lane], blocks, sealing)
-                                : ending_empty(&ends[lane], state[lane][0], &sum[lane]);
+        if (blocks > 0)
+            mask[lane] = ending_last(&ends[lane], state[lane][last], &sum[lane], blocks, sealing);
+        else
+            mask[lane] = ending_cipher(&ends[lane], state[lane][0], _mm256_setzero_si256());
+        if (blocks == 0 && sealing)
+            ending_hash_input(&ends[lane], &sum[lane], 0, 0);
     }
     UNROLL
     for (size_t i = last; i-- > 0;) {

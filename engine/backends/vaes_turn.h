@@ -15,45 +15,9 @@
 
 #include "vaes_ending.h"
 
-#define TURN_PAIRS 8
-#define TURN       (TURN_PAIRS * PAIR)
-
 static const _Alignas(32) uint8_t turn_numbers[TURN_PAIRS][32] = {
     NUMBERS(0), NUMBERS(2), NUMBERS(4), NUMBERS(6), NUMBERS(8), NUMBERS(10), NUMBERS(12), NUMBERS(14),
 };
-
-/* The ciphertext that a turn hashes. */
-typedef struct turn_hashed {
-    __m256i first;       /* the first pair, reversed, with the hash of all before it XORed in */
-    const uint8_t *rest; /* the other seven */
-} turn_hashed;
-
-VAES_INLINE turn_hashed turn_hash_from(const uint8_t *ciphertext, __m128i hash)
-{
-    return (turn_hashed){
-        .first = _mm256_xor_si256(blocks_reverse(load_pair(ciphertext)), _mm256_zextsi128_si256(hash)),
-        .rest = ciphertext + PAIR,
-    };
-}
-
-VAES_INLINE __m256i turn_hash_pair(const turn_hashed *hashed, const size_t i)
-{
-    return i == 0 ? hashed->first : blocks_reverse(load_pair(hashed->rest + (i - 1) * PAIR));
-}
-
-/* The hash of a turn by itself. */
-VAES_INLINE __m128i turn_hash(const gcm_key *key, turn_hashed hashed)
-{
-    ghash_sum sum = ghash_zero();
-
-    UNROLL
-    for (size_t i = 0; i < TURN_PAIRS; i++) {
-        const size_t power = 2 * (TURN_PAIRS - i);
-
-        ghash_add(&sum, turn_hash_pair(&hashed, i), powers_from(key, power), halves_from(key, power));
-    }
-    return ghash_reduce(&sum);
-}
 
 /* No instruction, but compilers do not move others from one side of it to the other. */
 #define MOVE_NOTHING_ACROSS(vector) __asm__ volatile("" : "+x"(vector))
@@ -157,11 +121,10 @@ VAES_INLINE void message_turns(ending *end, const uint8_t nonce[SEALANE_NONCE_LE
         if (sealing)
             hashed = turn_hash_from(out, hash);
     }
-    if (sealing)
-        hash = turn_hash(key, hashed);
     end->base = base_from_counter(key, counter);
     end->number = &ending_numbers[0];
     end->before = pair_of(_mm_setzero_si128(), hash);
+    end->turn = hashed;
     end->in = in;
     end->out = out;
     end->left = left;
