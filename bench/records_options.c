@@ -271,5 +271,9 @@ options_result options_read(options *out, int argc, char **argv)
         fprintf(stderr, "bench-records: what is %s? --help lists the options\n", argv[optind]);
         return OPTIONS_WRONG;
     }
+    if ((out->list || out->calibrate != NULL) && (out->json != NULL || out->plot != NULL || out->check)) {
+        fprintf(stderr, "bench-records: --list and --calibrate go without --json, --plot and --check\n");
+        return OPTIONS_WRONG;
+    }
     return defaults_apply(out, &texts) ? OPTIONS_RUN : OPTIONS_WRONG;
 }
