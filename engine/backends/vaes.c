@@ -11,10 +11,13 @@
 
 #include <cpuid.h>
 #include <openssl/crypto.h>
-#include "vaes_message.h"
+#include "vaes_turn.h"
 
 /* SP 800-38D 5.2.1.1: 2^39 - 256 bits, or the 32-bit counter would come round to the tag's block. */
 #define MESSAGE_MAX (((uint64_t)1 << 36) - 32)
+
+/* Messages of up to so many blocks are worked on by twos. */
+#define TWO_BLOCKS_MAX 8
 
 /* XCR0 as XGETBV gives it: which registers the operating system saves. Without its leave no AVX. */
 __attribute__((target("xsave"))) static uint64_t xcr0_read(void)
@@ -84,58 +87,137 @@ VAES_INLINE sealane_result message_end(backend_op *op, __m128i tag, const bool s
     return SEALANE_FORGED;
 }
 
-#define ONE_CASE(pairs)                                                                                      \
-    case pairs:                                                                                              \
-        endings_run(&end, &tag, 1, pairs, sealing);                                                          \
-        break
+/* Short messages of one cipher and of equally many blocks, side by side. */
+VAES_INLINE void lanes_run(backend_op *const ops[], const size_t lanes, const size_t blocks,
+                           const bool sealing)
+{
+    ending ends[LANES_MAX];
+    __m128i tags[LANES_MAX];
 
-VAES_INLINE sealane_result message_run(backend_op *op, const bool sealing)
+    UNROLL
+    for (size_t lane = 0; lane < lanes; lane++)
+        ends[lane] = ending_begin(ops[lane]);
+    endings_run(ends, tags, lanes, blocks, sealing, false);
+    UNROLL
+    for (size_t lane = 0; lane < lanes; lane++)
+        ops[lane]->result = message_end(ops[lane], tags[lane], sealing);
+}
+
+/* All numbers of blocks that an ending can have, for the routine of each. */
+#define EACH_TO_8(DO)  DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8)
+#define EACH_TO_16(DO) EACH_TO_8(DO) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16)
+
+VAES_INLINE sealane_result short_run(backend_op *op, const bool sealing)
+{
+    switch (ending_blocks(op->len)) {
+#define RUN(blocks)                                                                                          \
+    case blocks:                                                                                             \
+        lanes_run(&op, 1, blocks, sealing);                                                                  \
+        break;
+        EACH_TO_16(RUN)
+#undef RUN
+    }
+    return op->result;
+}
+
+VAES_INLINE sealane_result long_run(backend_op *op, const bool sealing)
 {
     ending end;
-    __m128i tag;
+    __m128i tag = _mm_setzero_si128();
 
     if (op->len > MESSAGE_MAX)
         return op->result = SEALANE_ARGUMENT;
-    end = message_begin(op);
-    if (end.left > TURN)
-        message_turns(&end, sealing);
-    switch (ending_pairs(end.left)) {
-        ONE_CASE(1);
-        ONE_CASE(2);
-        ONE_CASE(3);
-        ONE_CASE(4);
-        ONE_CASE(5);
-        ONE_CASE(6);
-        ONE_CASE(7);
-        ONE_CASE(8);
-    default:
-        endings_run(&end, &tag, 1, 9, sealing);
+    end = ending_begin(op);
+    message_turns(&end, op->nonce, sealing);
+    switch (ending_blocks(end.left)) {
+#define RUN(blocks)                                                                                          \
+    case blocks:                                                                                             \
+        endings_run(&end, &tag, 1, blocks, sealing, true);                                                   \
+        break;
+        EACH_TO_16(RUN)
+#undef RUN
     }
     return op->result = message_end(op, tag, sealing);
 }
 
-VAES_CODE static sealane_result vaes_seal(backend_op *op)
+/*
+ * Out of line: the short ones need not save and restore what the long ones use, and a batch need not have
+ * copies of them all.
+ */
+#define VAES_OUT_OF_LINE __attribute__((noinline)) VAES_CODE static
+
+VAES_OUT_OF_LINE sealane_result seal_long(backend_op *op)
 {
-    return message_run(op, true);
+    return long_run(op, true);
 }
 
-VAES_CODE static sealane_result vaes_open(backend_op *op)
+VAES_OUT_OF_LINE sealane_result open_long(backend_op *op)
 {
-    return message_run(op, false);
+    return long_run(op, false);
+}
+
+VAES_OUT_OF_LINE sealane_result vaes_seal(backend_op *op)
+{
+    return op->len > ENDING_MAX ? seal_long(op) : short_run(op, true);
+}
+
+VAES_OUT_OF_LINE sealane_result vaes_open(backend_op *op)
+{
+    return op->len > ENDING_MAX ? open_long(op) : short_run(op, false);
+}
+
+VAES_INLINE void two_run(backend_op *const ops[], size_t blocks, const bool sealing)
+{
+    switch (blocks) {
+#define RUN(blocks)                                                                                          \
+    case blocks:                                                                                             \
+        lanes_run(ops, 2, blocks, sealing);                                                                  \
+        break;
+        EACH_TO_8(RUN)
+#undef RUN
+    }
+}
+
+/*
+ * A batch: each message of up to 8 blocks waits for another of as many blocks and is worked on together with
+ * it. From 9 blocks on, two together are no faster than one after the other (measured on Zen 3): one alone
+ * keeps the units busy.
+ */
+VAES_INLINE void many_run(backend_op *const ops[], size_t count, const bool sealing)
+{
+    backend_op *waiting[TWO_BLOCKS_MAX + 1] = {NULL};
+
+    for (size_t i = 0; i < count; i++) {
+        const size_t blocks = ending_blocks(ops[i]->len);
+        backend_op *two[2];
+
+        if (blocks > TWO_BLOCKS_MAX) {
+            sealing ? vaes_seal(ops[i]) : vaes_open(ops[i]);
+        } else if (waiting[blocks] == NULL) {
+            waiting[blocks] = ops[i];
+        } else {
+            two[0] = waiting[blocks];
+            two[1] = ops[i];
+            waiting[blocks] = NULL;
+            two_run(two, blocks, sealing);
+        }
+    }
+    for (size_t blocks = 0; blocks <= TWO_BLOCKS_MAX; blocks++) {
+        if (waiting[blocks] != NULL)
+            sealing ? vaes_seal(waiting[blocks]) : vaes_open(waiting[blocks]);
+    }
 }
 
 VAES_CODE static void vaes_seal_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
 {
     (void)cipher;
-    for (size_t i = 0; i < count; i++)
-        vaes_seal(ops[i]);
+    many_run(ops, count, true);
 }
 
 VAES_CODE static void vaes_open_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
 {
     (void)cipher;
-    for (size_t i = 0; i < count; i++)
-        vaes_open(ops[i]);
+    many_run(ops, count, false);
 }
 
 const backend backend_vaes = {

@@ -141,4 +141,17 @@ VAES_INLINE __m128i slide_to_end(__m128i block, size_t len)
     return _mm_shuffle_epi8(block, load_block(slide_window + len));
 }
 
+/* For the same with the bytes of the block reversed. */
+static const uint8_t reverse_window[48] = {
+    0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+    15,   14,   13,   12,   11,   10,   9,    8,    7,    6,    5,    4,    3,    2,    1,    0,
+    0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+};
+
+/* block_reverse(slide_to_front(block, len)) in one step. */
+VAES_INLINE __m128i end_reverse(__m128i block, size_t len)
+{
+    return _mm_shuffle_epi8(block, load_block(reverse_window + len));
+}
+
 #endif

@@ -97,13 +97,20 @@ VAES_INLINE void ghash_add(ghash_sum *sum, __m256i blocks, __m256i powers, __m25
     ghash_add_middle(sum, blocks, halves);
 }
 
+static const _Alignas(32) uint64_t ghash_polynomial[4] = {
+    0xc200000000000000,
+    0xc200000000000000,
+    0xc200000000000000,
+    0xc200000000000000,
+};
+
 /*
  * Reduces each lane modulo x^128 + x^127 + x^126 + x^121 + 1 (the field's polynomial, reversed): folds the
  * lowest 64 bits into the rest with one multiplication, twice.
  */
 VAES_INLINE __m256i ghash_reduce_lanes(const ghash_sum *sum)
 {
-    const __m256i polynomial = _mm256_set1_epi64x((long long)0xc200000000000000);
+    const __m256i polynomial = _mm256_load_si256((const __m256i *)ghash_polynomial);
     __m256i middle = _mm256_xor_si256(sum->middle, _mm256_xor_si256(sum->low, sum->high));
     __m256i high = sum->high;
 

@@ -7,23 +7,20 @@
 #ifndef ENGINE_BACKENDS_VAES_KEY_H
 #define ENGINE_BACKENDS_VAES_KEY_H
 
-#include <assert.h>
 #include <stdint.h>
-#include <string.h>
-#include <openssl/crypto.h>
+#include <stddef.h>
 #include "vaes_ghash.h"
 
-/*
- * Sixteen for a whole turn of the main loop; a message's end of up to sixteen blocks takes two more, for the
- * additional data before it and the block of lengths behind it.
- */
+/* Sixteen blocks of data, the block before them and the block behind them. */
 #define GCM_POWERS 18
 
+/* Where the last round key stands, however many there are before it. */
+#define LAST_ROUND 14
+
 typedef struct gcm_key {
-    __m128i round_keys[15];
-    uint32_t rounds; /* 10 or 14 */
-    __m128i
-        powers[GCM_POWERS]; /* H^18 ... H^1, so that two neighbours load as the pair that two blocks meet */
+    __m128i round_keys[LAST_ROUND + 1];
+    uint32_t rounds;            /* 10 or 14 */
+    __m128i powers[GCM_POWERS]; /* H^18 ... H^1: two neighbours load as the pair that two blocks meet */
     __m128i halves[GCM_POWERS]; /* of each power the XOR of its two halves, twice */
 } gcm_key;
 
@@ -84,6 +81,7 @@ VAES_INLINE void round_keys_expand_128(gcm_key *key, const uint8_t *bytes)
         key->round_keys[i] = words;
         constant = i == 8 ? 0x1b : constant << 1; /* x^8 in the field of FIPS 197 4.2 */
     }
+    key->round_keys[LAST_ROUND] = words;
     key->rounds = 10;
 }
 
@@ -115,7 +113,7 @@ VAES_INLINE __m128i hash_key_derive(const gcm_key *key)
 
     for (uint32_t i = 1; i < key->rounds; i++)
         h = _mm_aesenc_si128(h, key->round_keys[i]);
-    h = block_reverse(_mm_aesenclast_si128(h, key->round_keys[key->rounds]));
+    h = block_reverse(_mm_aesenclast_si128(h, key->round_keys[LAST_ROUND]));
     /* A shift by one bit over all 128; what falls out at the top comes back as the polynomial, without a
      * branch. */
     carry = _mm_shuffle_epi32(_mm_srai_epi32(h, 31), 0xff);

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whole libssl: SSL_write() into and SSL_read() from memory BIOs, one record per call, as a program that does
+ * its own socket work uses it. A batch is as many connections. TLS 1.3 where the cipher has a suite of it;
+ * CBC with MAC-then-encrypt, so that the stitched cipher is used. The other end of each connection makes the
+ * records to open, or reads back what was sealed, outside of the clock.
+ */
+#include "records_contestant.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include "records_reference.h"
+
+struct connection {
+    SSL *client, *server;
+    BIO *to_client, *to_server; /* owned by the SSL objects that read them */
+};
+
+struct libssl {
+    runner base;
+    workload load;
+    SSL_CTX *client_ctx, *server_ctx;
+    struct connection connections[BATCH_MAX];
+    size_t payload_len;
+    uint8_t *payload, *received;
+};
+
+/* ---- Which suite ---- */
+
+/* The digest of a CBC suite; an AEAD's is in its cipher. */
+static bool digest_fits(const SSL_CIPHER *c, const subject *s)
+{
+    int nid = s->digest == NULL ? NID_undef : EVP_MD_get_type(EVP_get_digestbyname(s->digest));
+
+    return SSL_CIPHER_get_digest_nid(c) == nid;
+}
+
+static bool cipher_fits(const SSL_CIPHER *c, const subject *s)
+{
+    int nid = s->kind != SUBJECT_CBC_HMAC ? EVP_CIPHER_get_nid(reference_cipher(s->name))
+              : s->key_len == 16          ? NID_aes_128_cbc
+                                          : NID_aes_256_cbc;
+    bool tls13 = strcmp(SSL_CIPHER_get_version(c), "TLSv1.3") == 0;
+    /* The key is ECDSA's and the exchange ECDHE, as in nearly every handshake of today. */
+    bool reachable =
+        tls13 || (SSL_CIPHER_get_auth_nid(c) == NID_auth_ecdsa && SSL_CIPHER_get_kx_nid(c) == NID_kx_ecdhe);
+
+    return reachable && nid != NID_undef && SSL_CIPHER_get_cipher_nid(c) == nid && digest_fits(c, s);
+}
+
+/* Narrows both ends to the suite of that cipher, TLS 1.3 first. */
+static bool suite_narrow(SSL_CTX *ctx, const subject *s)
+{
+    STACK_OF(SSL_CIPHER) * all;
+    const SSL_CIPHER *found = NULL;
+    const char *tls13_all = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:"
+                            "TLS_AES_128_CCM_SHA256";
+    bool tls13;
+
+    if (!SSL_CTX_set_cipher_list(ctx, "ALL:@SECLEVEL=0") || !SSL_CTX_set_ciphersuites(ctx, tls13_all))
+        return false;
+    all = SSL_CTX_get_ciphers(ctx);
+    for (int i = 0; i < sk_SSL_CIPHER_num(all); i++) {
+        const SSL_CIPHER *c = sk_SSL_CIPHER_value(all, i);
+        if (found == NULL && cipher_fits(c, s))
+            found = c;
+    }
+    if (found == NULL)
+        return false;
+    tls13 = strcmp(SSL_CIPHER_get_version(found), "TLSv1.3") == 0;
+    SSL_CTX_set_options(ctx, SSL_OP_NO_ENCRYPT_THEN_MAC);
+    return SSL_CTX_set_min_proto_version(ctx, tls13 ? TLS1_3_VERSION : TLS1_2_VERSION) &&
+           SSL_CTX_set_max_proto_version(ctx, tls13 ? TLS1_3_VERSION : TLS1_2_VERSION) &&
+           (tls13 ? SSL_CTX_set_ciphersuites(ctx, SSL_CIPHER_get_name(found))
+                  : SSL_CTX_set_cipher_list(ctx, SSL_CIPHER_get_name(found)));
+}
+
+/* ---- Connections ---- */
+
+static bool certificate_use(SSL_CTX *ctx)
+{
+    EVP_PKEY *key = EVP_PKEY_Q_keygen(reference_context(), NULL, "EC", "P-256");
+    X509 *certificate = X509_new_ex(reference_context(), NULL);
+    X509_NAME *name = certificate == NULL ? NULL : X509_get_subject_name(certificate);
+    bool done = key != NULL && name != NULL && X509_set_version(certificate, X509_VERSION_3) &&
+                X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const uint8_t *)"bench", -1, -1, 0) &&
+                X509_set_issuer_name(certificate, name) && X509_set_pubkey(certificate, key) &&
+                ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1) &&
+                X509_gmtime_adj(X509_getm_notBefore(certificate), 0) != NULL &&
+                X509_gmtime_adj(X509_getm_notAfter(certificate), 24 * 3600) != NULL &&
+                X509_sign(certificate, key, EVP_sha256()) > 0 &&
+                SSL_CTX_use_certificate(ctx, certificate) > 0 && SSL_CTX_use_PrivateKey(ctx, key) > 0;
+
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+    return done;
+}
+
+static SSL_CTX *context_new(const SSL_METHOD *method, const subject *s)
+{
+    SSL_CTX *ctx = SSL_CTX_new_ex(reference_context(), NULL, method);
+
+    if (ctx == NULL)
+        return NULL;
+    /* Tickets and their bookkeeping are the handshake's business. */
+    SSL_CTX_set_num_tickets(ctx, 0);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    if (suite_narrow(ctx, s))
+        return ctx;
+    SSL_CTX_free(ctx);
+    return NULL;
+}
+
+static bool connection_make(struct libssl *l, struct connection *c)
+{
+    c->client = SSL_new(l->client_ctx);
+    c->server = SSL_new(l->server_ctx);
+    c->to_client = BIO_new(BIO_s_mem());
+    c->to_server = BIO_new(BIO_s_mem());
+    if (c->client == NULL || c->server == NULL || c->to_client == NULL || c->to_server == NULL) {
+        BIO_free(c->to_client);
+        BIO_free(c->to_server);
+        return false;
+    }
+    BIO_up_ref(c->to_client);
+    BIO_up_ref(c->to_server);
+    SSL_set_bio(c->client, c->to_client, c->to_server);
+    SSL_set_bio(c->server, c->to_server, c->to_client);
+    SSL_set_connect_state(c->client);
+    SSL_set_accept_state(c->server);
+    for (int turns = 0; turns < 10; turns++)
+        if (SSL_do_handshake(c->client) + SSL_do_handshake(c->server) == 2)
+            return true;
+    return false;
+}
+
+static void libssl_end(runner *r)
+{
+    struct libssl *l = (struct libssl *)r;
+
+    for (size_t i = 0; i < BATCH_MAX; i++) {
+        SSL_free(l->connections[i].server);
+        SSL_free(l->connections[i].client);
+    }
+    SSL_CTX_free(l->server_ctx);
+    SSL_CTX_free(l->client_ctx);
+    free(l->received);
+    free(l->payload);
+    free(l);
+    ERR_clear_error();
+}
+
+static bool libssl_carries(const contestant *who, const workload *load)
+{
+    SSL_CTX *ctx = context_new(TLS_method(), load->subject);
+
+    (void)who;
+    SSL_CTX_free(ctx);
+    ERR_clear_error();
+    return ctx != NULL;
+}
+
+static runner *libssl_begin(const contestant *who, const workload *load)
+{
+    struct libssl *l = calloc(1, sizeof(*l));
+
+    if (l == NULL)
+        return NULL;
+    l->base.who = who;
+    l->load = *load;
+    /* The records of the others' rings, in number: long enough to be timed. */
+    l->base.count = load->size >= 4096 ? 8 : 64;
+    l->base.count = load->batch > l->base.count ? load->batch : l->base.count / load->batch * load->batch;
+    l->payload = malloc(load->size);
+    l->received = malloc(load->size);
+    l->client_ctx = context_new(TLS_client_method(), load->subject);
+    l->server_ctx = context_new(TLS_server_method(), load->subject);
+    if (l->payload == NULL || l->received == NULL || l->client_ctx == NULL || l->server_ctx == NULL ||
+        !certificate_use(l->server_ctx))
+        goto failed;
+    for (size_t i = 0; i < load->batch; i++)
+        if (!connection_make(l, &l->connections[i]))
+            goto failed;
+    l->payload_len = load->size - (SSL_version(l->connections[0].client) == TLS1_3_VERSION);
+    memset(l->payload, 0x5a, load->size);
+    return &l->base;
+failed:
+    runner_end(&l->base);
+    return NULL;
+}
+
+/* ---- Records ---- */
+
+static bool all_write(struct libssl *l)
+{
+    bool right = true;
+
+    for (size_t i = 0; i < l->base.count; i++)
+        right &= SSL_write(l->connections[i % l->load.batch].client, l->payload, (int)l->payload_len) ==
+                 (int)l->payload_len;
+    return right;
+}
+
+static bool all_read(struct libssl *l)
+{
+    bool right = true;
+
+    for (size_t i = 0; i < l->base.count; i++)
+        right &= SSL_read(l->connections[i % l->load.batch].server, l->received, (int)l->load.size) ==
+                 (int)l->payload_len;
+    return right;
+}
+
+/* A BIO that was emptied by reading starts over at its front. What was sealed in the last run is read. */
+static bool libssl_restore(runner *r)
+{
+    struct libssl *l = (struct libssl *)r;
+    bool waiting = BIO_ctrl_pending(l->connections[0].to_server) > 0;
+
+    if (waiting && !all_read(l))
+        return false;
+    memset(l->received, 0, l->load.size);
+    return l->load.sealing || all_write(l);
+}
+
+static bool libssl_run(runner *r)
+{
+    struct libssl *l = (struct libssl *)r;
+
+    return l->load.sealing ? all_write(l) : all_read(l);
+}
+
+static bool libssl_verify(runner *r)
+{
+    struct libssl *l = (struct libssl *)r;
+
+    if (l->load.sealing && !all_read(l))
+        return false;
+    return memcmp(l->payload, l->received, l->payload_len) == 0;
+}
+
+const contestant contestant_libssl = {.name = "libssl",
+                                      .what = "SSL_write() and SSL_read() through memory BIOs",
+                                      .carries = libssl_carries,
+                                      .begin = libssl_begin,
+                                      .restore = libssl_restore,
+                                      .run = libssl_run,
+                                      .verify = libssl_verify,
+                                      .end = libssl_end};

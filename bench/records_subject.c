@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "records_subject.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define CBC_HMAC "-CBC-HMAC-"
+
+/* Ciphers of mail that libssl speaks; those which the engine carries are recognised in its own table. */
+static const char *const peers_ciphers[] = {
+    "ChaCha20-Poly1305",       "AES-128-CCM",           "AES-256-CCM",
+    "AES-128-CBC-HMAC-SHA1",   "AES-256-CBC-HMAC-SHA1", "AES-128-CBC-HMAC-SHA256",
+    "AES-256-CBC-HMAC-SHA256",
+};
+
+static bool ends_with(const char *name, const char *end)
+{
+    size_t len = strlen(name), end_len = strlen(end);
+
+    return len >= end_len && strcasecmp(name + len - end_len, end) == 0;
+}
+
+static bool digest_read(subject *s, const char *name)
+{
+    static const struct {
+        const char *name;
+        size_t len;
+    } digests[] = {{"SHA1", 20}, {"SHA256", 32}, {"SHA384", 48}};
+
+    for (size_t i = 0; i < sizeof(digests) / sizeof(digests[0]); i++) {
+        if (strcasecmp(name, digests[i].name) != 0)
+            continue;
+        s->digest = digests[i].name;
+        s->tag_len = digests[i].len;
+        return true;
+    }
+    return false;
+}
+
+static bool subject_read(subject *s, const char *name)
+{
+    const char *composite = strstr(name, CBC_HMAC);
+
+    *s = (subject){.name = name, .tag_len = SEALANE_TAG_MAX};
+    if (strcasecmp(name, "ChaCha20-Poly1305") == 0) {
+        s->kind = SUBJECT_CHACHA;
+        s->key_len = 32;
+        return true;
+    }
+    if (strncmp(name, "AES-128-", 8) != 0 && strncmp(name, "AES-256-", 8) != 0)
+        return false;
+    s->key_len = name[4] == '1' ? 16 : 32;
+    if (composite != NULL) {
+        s->kind = SUBJECT_CBC_HMAC;
+        return digest_read(s, composite + strlen(CBC_HMAC));
+    }
+    s->kind = ends_with(name, "-GCM") ? SUBJECT_GCM : SUBJECT_CCM;
+    return s->kind == SUBJECT_GCM || ends_with(name, "-CCM");
+}
+
+static bool listed(const subject list[], size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcasecmp(list[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+size_t subjects_list(subject list[SUBJECTS_MAX])
+{
+    size_t count = 0;
+
+    for (unsigned id = 0; id < SEALANE_CIPHERS && count < SUBJECTS_MAX; id++) {
+        const sealane_cipher *row = sealane_cipher_get((sealane_cipher_id)id);
+        if (!subject_read(&list[count], row->name)) {
+            fprintf(stderr, "bench-records: left out %s: what kind of cipher is that? (records_subject.c)\n",
+                    row->name);
+            continue;
+        }
+        list[count].carried = true;
+        list[count].cipher = row->id;
+        count++;
+    }
+    for (size_t i = 0; i < sizeof(peers_ciphers) / sizeof(peers_ciphers[0]) && count < SUBJECTS_MAX; i++)
+        if (!listed(list, count, peers_ciphers[i]) && subject_read(&list[count], peers_ciphers[i]))
+            count++;
+    return count;
+}
+
+size_t subject_aes_rounds(const subject *s)
+{
+    return s->key_len / 4 + 6;
+}
