@@ -13,8 +13,6 @@
 #include "dispatch.h"
 
 #define LONG_MESSAGE 16384u
-/* NIST SP 800-38D 5.2.1.1: 2^39 - 256 bits. */
-#define MESSAGE_MAX ((UINT64_C(1) << 36) - 32)
 
 struct sealane_aead {
     sealane_cipher_id cipher;
@@ -68,13 +66,13 @@ sealane_result sealane_aead_new(sealane_aead **out, sealane_cipher_id cipher, co
     if (out == NULL || row == NULL || key == NULL || key_len != row->key_len)
         return SEALANE_ARGUMENT;
     dispatch_setup();
-    if (dispatch_pick(cipher, true, LONG_MESSAGE) == DISPATCH_NONE)
+    if (dispatch_pick(cipher, DISPATCH_SEAL, LONG_MESSAGE) == DISPATCH_NONE)
         return SEALANE_UNSUPPORTED;
     aead = calloc(1, sizeof(*aead));
     if (aead == NULL)
         return SEALANE_MEMORY;
     aead->cipher = cipher;
-    aead->home = dispatch_pick(cipher, true, LONG_MESSAGE);
+    aead->home = dispatch_pick(cipher, DISPATCH_SEAL, LONG_MESSAGE);
     memcpy(aead->key, key, key_len);
     result = state_expand(aead, aead->home);
     if (result == SEALANE_OK)
@@ -101,14 +99,31 @@ void sealane_aead_free(sealane_aead *aead)
     free(aead);
 }
 
-unsigned aead_op_place(sealane_aead *aead, bool sealing, backend_op *op)
+/* A second expansion is for speed only: without memory for it, home does the work. */
+static unsigned op_point(sealane_aead *aead, unsigned index, backend_op *op)
 {
-    unsigned index = dispatch_pick(aead->cipher, sealing, op->len);
-
-    /* A second expansion is for speed only: without memory for it, home does the work. */
     if (aead->states[index] == NULL && state_expand(aead, index) != SEALANE_OK)
         index = aead->home;
     op->state = aead->states[index];
+    return index;
+}
+
+unsigned aead_op_place(sealane_aead *aead, bool sealing, bool batch, backend_op *op)
+{
+    return op_point(aead, dispatch_pick(aead->cipher, dispatch_use_of(sealing, batch), op->len), op);
+}
+
+/* Runs one message, on a second backend if it is beyond the first one's bounds. */
+static unsigned op_run(sealane_aead *aead, bool sealing, backend_op *op)
+{
+    unsigned index = aead_op_place(aead, sealing, false, op);
+    const backend *be = dispatch_backend(index);
+
+    if ((sealing ? be->seal : be->open)(op) != SEALANE_UNSUPPORTED)
+        return index;
+    index = op_point(aead, dispatch_fallback(aead->cipher), op);
+    be = dispatch_backend(index);
+    (sealing ? be->seal : be->open)(op);
     return index;
 }
 
@@ -144,10 +159,9 @@ sealane_result sealane_aead_seal(sealane_aead *aead, const uint8_t nonce[SEALANE
 
     if (!arguments_right(aead, &op))
         return SEALANE_ARGUMENT;
-    if (len > MESSAGE_MAX)
+    if (len > sealane_cipher_get(aead->cipher)->message_max)
         return SEALANE_OVERFLOW;
-    index = aead_op_place(aead, true, &op);
-    dispatch_backend(index)->seal(&op);
+    index = op_run(aead, true, &op);
     if (op.result == SEALANE_OK)
         counters_sealed(index, 1);
     return op.result;
@@ -169,10 +183,9 @@ sealane_result sealane_aead_open(sealane_aead *aead, const uint8_t nonce[SEALANE
 
     if (!arguments_right(aead, &op))
         return SEALANE_ARGUMENT;
-    if (len > MESSAGE_MAX)
+    if (len > sealane_cipher_get(aead->cipher)->message_max)
         return SEALANE_OVERFLOW;
-    index = aead_op_place(aead, false, &op);
-    dispatch_backend(index)->open(&op);
+    index = op_run(aead, false, &op);
     if (op.result == SEALANE_OK)
         counters_opened(index, 1);
     else if (op.result == SEALANE_FORGED)

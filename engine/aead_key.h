@@ -9,9 +9,9 @@
 
 /*
  * Gives the backend for a message of `len` bytes (an index of dispatch.h) and points op->state to the key as
- * that backend expanded it, expanding it now if this is its first message.
+ * that backend expanded it, expanding it now if this is its first message. `batch` if others come with it.
  */
-unsigned aead_op_place(sealane_aead *aead, bool sealing, backend_op *op);
+unsigned aead_op_place(sealane_aead *aead, bool sealing, bool batch, backend_op *op);
 /* Counts finished operations of one backend. */
 void aead_ops_count(unsigned index, bool sealing, backend_op *const ops[], size_t count);
 

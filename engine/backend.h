@@ -15,7 +15,7 @@
 /* An expanded key lives in memory of this alignment, given by the caller and wiped by it. */
 #define BACKEND_STATE_ALIGN 64
 
-/* One whole message, of any key. `tag` is the cipher's full tag: written by seal, compared by open. */
+/* One whole message, of any key. `tag` has the cipher's tag_len: written by seal, compared by open. */
 typedef struct backend_op {
     void *state;          /* the expanded key, from key_init */
     const uint8_t *nonce; /* SEALANE_NONCE_LEN */
@@ -39,7 +39,11 @@ typedef struct backend {
     sealane_result (*key_init)(void *state, sealane_cipher_id cipher, const uint8_t *key);
     /* Frees what the state refers to, if anything. The caller wipes the memory itself. */
     void (*key_clear)(void *state);
-    /* One message; sets and returns op->result. open wipes op->out on SEALANE_FORGED. */
+    /*
+     * One message; sets and returns op->result. open wipes op->out on SEALANE_FORGED. A message beyond a
+     * backend's bounds, which no TLS record is, gets SEALANE_UNSUPPORTED before anything is written, and
+     * another backend does it.
+     */
     sealane_result (*seal)(backend_op *op);
     sealane_result (*open)(backend_op *op);
     /* Many messages of one cipher, of any keys and lengths, two operations never in one buffer. */

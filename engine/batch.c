@@ -52,7 +52,7 @@ static void portion_seal(sealane_seal_op ops[], size_t count)
 
     p.count = count;
     for (size_t i = 0; i < count; i++)
-        p.begun[i] = p.waiting[i] = frame_seal_begin(&p.frames[i], &ops[i]);
+        p.begun[i] = p.waiting[i] = frame_seal_begin(&p.frames[i], &ops[i], count > 1);
     groups_run(&p, true);
     for (size_t i = 0; i < count; i++)
         if (p.begun[i])
@@ -65,7 +65,7 @@ static void portion_open(sealane_open_op ops[], size_t count)
 
     p.count = count;
     for (size_t i = 0; i < count; i++)
-        p.begun[i] = p.waiting[i] = frame_open_begin(&p.frames[i], &ops[i]);
+        p.begun[i] = p.waiting[i] = frame_open_begin(&p.frames[i], &ops[i], count > 1);
     groups_run(&p, false);
     for (size_t i = 0; i < count; i++)
         if (p.begun[i])

@@ -27,7 +27,7 @@ static struct {
     cpu_class cpu;
     size_t count;
     sealane_backend_info info[SEALANE_BACKENDS_MAX];
-    struct pick picks[SEALANE_CIPHERS][2][DISPATCH_SIZE_CLASSES];
+    struct pick picks[SEALANE_CIPHERS][DISPATCH_USES][DISPATCH_SIZE_CLASSES];
 } engine = {.once = PTHREAD_ONCE_INIT};
 
 static void log_to_stderr(const char *line)
@@ -98,16 +98,27 @@ static size_t index_of(const char *name)
     return i;
 }
 
+static bool row_fits(const calibration_row *row, sealane_cipher_id cipher, dispatch_use use, size_t len)
+{
+    const unsigned both_directions = CALIBRATION_SEAL | CALIBRATION_OPEN;
+    const unsigned both_ways = CALIBRATION_ALONE | CALIBRATION_BATCH;
+    bool sealing = use == DISPATCH_SEAL || use == DISPATCH_SEAL_BATCH;
+    bool batch = use == DISPATCH_OPEN_BATCH || use == DISPATCH_SEAL_BATCH;
+    unsigned directions = (row->use & both_directions) != 0 ? row->use : both_directions;
+    unsigned ways = (row->use & both_ways) != 0 ? row->use : both_ways;
+
+    return row->cpu == engine.cpu && (row->cipher == cipher || row->cipher == SEALANE_CIPHERS) &&
+           (directions & (sealing ? CALIBRATION_SEAL : CALIBRATION_OPEN)) != 0 &&
+           (ways & (batch ? CALIBRATION_BATCH : CALIBRATION_ALONE)) != 0 && len <= row->max_len;
+}
+
 /* The first backend of the first row that fits; if the table knows none, the first that carries the cipher.
  */
-static struct pick pick_from_table(sealane_cipher_id cipher, bool sealing, size_t len)
+static struct pick pick_from_table(sealane_cipher_id cipher, dispatch_use use, size_t len)
 {
-    calibration_direction direction = sealing ? CALIBRATION_SEAL : CALIBRATION_OPEN;
-
     for (size_t i = 0; i < calibration_row_count; i++) {
         const calibration_row *row = &calibration_rows[i];
-        if (row->cpu != engine.cpu || (row->cipher != cipher && row->cipher != SEALANE_CIPHERS) ||
-            (row->direction & direction) == 0 || len > row->max_len)
+        if (!row_fits(row, cipher, use, len))
             continue;
         for (const char *const *name = row->order; *name != NULL; name++) {
             size_t index = index_of(*name);
@@ -154,13 +165,13 @@ static size_t override_read(void)
 static void picks_fill(size_t forced)
 {
     for (sealane_cipher_id cipher = 0; cipher < SEALANE_CIPHERS; cipher++)
-        for (int sealing = 0; sealing <= 1; sealing++)
+        for (dispatch_use use = 0; use < DISPATCH_USES; use++)
             for (size_t c = 0; c < DISPATCH_SIZE_CLASSES; c++) {
-                struct pick *pick = &engine.picks[cipher][sealing][c];
+                struct pick *pick = &engine.picks[cipher][use][c];
                 if (forced < engine.count && carries(forced, cipher))
                     *pick = (struct pick){(unsigned)forced, "SEALANE_BACKEND says so"};
                 else
-                    *pick = pick_from_table(cipher, sealing, size_class_max(c));
+                    *pick = pick_from_table(cipher, use, size_class_max(c));
             }
 }
 
@@ -184,9 +195,26 @@ void dispatch_setup(void)
     (void)pthread_once(&engine.once, engine_start);
 }
 
-unsigned dispatch_pick(sealane_cipher_id cipher, bool sealing, size_t len)
+dispatch_use dispatch_use_of(bool sealing, bool batch)
 {
-    return engine.picks[cipher][sealing][size_class(len)].backend;
+    if (batch)
+        return sealing ? DISPATCH_SEAL_BATCH : DISPATCH_OPEN_BATCH;
+    return sealing ? DISPATCH_SEAL : DISPATCH_OPEN;
+}
+
+unsigned dispatch_pick(sealane_cipher_id cipher, dispatch_use use, size_t len)
+{
+    return engine.picks[cipher][use][size_class(len)].backend;
+}
+
+/* libcrypto's takes everything, and stands last in every build. */
+unsigned dispatch_fallback(sealane_cipher_id cipher)
+{
+    size_t index = engine.count;
+
+    while (index > 0 && !carries(index - 1, cipher))
+        index--;
+    return index > 0 ? (unsigned)index - 1 : DISPATCH_NONE;
 }
 
 const backend *dispatch_backend(unsigned index)
@@ -201,7 +229,7 @@ size_t sealane_backends(sealane_backend_info list[SEALANE_BACKENDS_MAX])
     return engine.count;
 }
 
-const char *sealane_backend_for(sealane_cipher_id cipher, int sealing, size_t len, const char **why)
+static const char *pick_tell(sealane_cipher_id cipher, dispatch_use use, size_t len, const char **why)
 {
     const struct pick *pick;
 
@@ -211,8 +239,18 @@ const char *sealane_backend_for(sealane_cipher_id cipher, int sealing, size_t le
             *why = "no such cipher";
         return "none";
     }
-    pick = &engine.picks[cipher][sealing != 0][size_class(len)];
+    pick = &engine.picks[cipher][use][size_class(len)];
     if (why != NULL)
         *why = pick->why;
     return pick->backend == DISPATCH_NONE ? "none" : engine.info[pick->backend].name;
+}
+
+const char *sealane_backend_for(sealane_cipher_id cipher, int sealing, size_t len, const char **why)
+{
+    return pick_tell(cipher, dispatch_use_of(sealing != 0, false), len, why);
+}
+
+const char *sealane_backend_for_batch(sealane_cipher_id cipher, int sealing, size_t len, const char **why)
+{
+    return pick_tell(cipher, dispatch_use_of(sealing != 0, true), len, why);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which backend takes a message. Set up once per process: every backend is probed, put to the known-answer
- * tests, and the choice per cipher, direction and size class is laid down in a table that never changes
+ * tests, and the choice per cipher, use and size class is laid down in a table that never changes
  * again.
  */
 #ifndef ENGINE_DISPATCH_H
@@ -20,8 +20,20 @@
 /* Sets the engine up on the first call of the process; every entry to the engine passes here. */
 void dispatch_setup(void);
 
+/* Sealing or opening, alone or in a batch: an index. */
+typedef enum dispatch_use {
+    DISPATCH_OPEN,
+    DISPATCH_SEAL,
+    DISPATCH_OPEN_BATCH,
+    DISPATCH_SEAL_BATCH,
+    DISPATCH_USES,
+} dispatch_use;
+
+dispatch_use dispatch_use_of(bool sealing, bool batch);
 /* Index of the backend for such a message, DISPATCH_NONE if no backend carries the cipher. After set-up. */
-unsigned dispatch_pick(sealane_cipher_id cipher, bool sealing, size_t len);
+unsigned dispatch_pick(sealane_cipher_id cipher, dispatch_use use, size_t len);
+/* Index of the backend that takes messages which another refused with SEALANE_UNSUPPORTED (backend.h). */
+unsigned dispatch_fallback(sealane_cipher_id cipher);
 /* The routines of an index that dispatch_pick() gave. */
 const backend *dispatch_backend(unsigned index);
 

@@ -7,7 +7,7 @@
 #include "aead_key.h"
 
 #define INNER_TYPE_LEN 1 /* RFC 8446 5.2, TLSInnerPlaintext.type */
-#define EXPLICIT_LEN   8 /* RFC 5288 3, nonce_explicit */
+#define EXPLICIT_LEN   8 /* RFC 5288 3, nonce_explicit; RFC 6655 3 the same */
 #define SALT_LEN       4 /* RFC 5288 3, salt */
 #define SCAN_BLOCK     64
 
@@ -74,7 +74,8 @@ static void aad_make(frame *f, uint64_t sequence, const uint8_t *header)
     f->op.aad_len = FRAME_AAD_MAX;
 }
 
-/* RFC 8446 5.3 and RFC 7905 2: the sequence number XORed to the IV's end; RFC 5288 3: salt and explicit part.
+/* RFC 8446 5.3 and RFC 7905 2: the sequence number XORed to the IV's end; RFC 5288 3 and
+ * RFC 6655 3: salt and explicit part.
  */
 static void nonce_make(frame *f, uint64_t sequence, const uint8_t *explicit_part)
 {
@@ -156,7 +157,7 @@ static void payload_gather(frame *f, const sealane_seal_op *op, size_t payload_l
     f->op.len += INNER_TYPE_LEN + op->padding;
 }
 
-bool frame_seal_begin(frame *f, sealane_seal_op *op)
+bool frame_seal_begin(frame *f, sealane_seal_op *op, bool batch)
 {
     sealane_key *key = op->key;
     size_t payload_len, prefix;
@@ -182,7 +183,7 @@ bool frame_seal_begin(frame *f, sealane_seal_op *op)
     aad_make(f, key->sequence, op->out);
     nonce_make(f, key->sequence, op->out + SEALANE_RECORD_HEADER_LEN);
     key->sequence++;
-    f->backend = aead_op_place(key->aead, true, &f->op);
+    f->backend = aead_op_place(key->aead, true, batch, &f->op);
     return true;
 }
 
@@ -245,7 +246,7 @@ static sealane_result open_check(const sealane_open_op *op)
     return result;
 }
 
-bool frame_open_begin(frame *f, sealane_open_op *op)
+bool frame_open_begin(frame *f, sealane_open_op *op, bool batch)
 {
     sealane_key *key = op->key;
     size_t prefix, len;
@@ -274,7 +275,7 @@ bool frame_open_begin(frame *f, sealane_open_op *op)
     aad_make(f, key->sequence, op->record);
     nonce_make(f, key->sequence, op->record + SEALANE_RECORD_HEADER_LEN);
     key->sequence++;
-    f->backend = aead_op_place(key->aead, false, &f->op);
+    f->backend = aead_op_place(key->aead, false, batch, &f->op);
     return true;
 }
 

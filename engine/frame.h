@@ -33,10 +33,13 @@ typedef struct frame {
     uint8_t aad[FRAME_AAD_MAX];
 } frame;
 
-/* True if f->op is ready to run, with a sequence number taken; else op->result says why not. */
-bool frame_seal_begin(frame *f, sealane_seal_op *op);
+/*
+ * True if f->op is ready to run, with a sequence number taken; else op->result says why not. `batch` if
+ * others will run with it.
+ */
+bool frame_seal_begin(frame *f, sealane_seal_op *op, bool batch);
 void frame_seal_finish(frame *f, sealane_seal_op *op);
-bool frame_open_begin(frame *f, sealane_open_op *op);
+bool frame_open_begin(frame *f, sealane_open_op *op, bool batch);
 void frame_open_finish(frame *f, sealane_open_op *op);
 
 #endif

@@ -35,6 +35,7 @@ struct functions {
     OSSL_FUNC_cipher_decrypt_init_fn *decrypt_init;
     OSSL_FUNC_cipher_update_fn *update;
     OSSL_FUNC_cipher_final_fn *final;
+    OSSL_FUNC_cipher_cipher_fn *cipher;
     OSSL_FUNC_cipher_get_ctx_params_fn *get_ctx_params;
     OSSL_FUNC_cipher_set_ctx_params_fn *set_ctx_params;
 };
@@ -75,6 +76,9 @@ static void functions_read(struct functions *f, const OSSL_DISPATCH *entry)
         case OSSL_FUNC_CIPHER_FINAL:
             f->final = OSSL_FUNC_cipher_final(entry);
             break;
+        case OSSL_FUNC_CIPHER_CIPHER:
+            f->cipher = OSSL_FUNC_cipher_cipher(entry);
+            break;
         case OSSL_FUNC_CIPHER_GET_CTX_PARAMS:
             f->get_ctx_params = OSSL_FUNC_cipher_get_ctx_params(entry);
             break;
@@ -88,14 +92,14 @@ static void functions_read(struct functions *f, const OSSL_DISPATCH *entry)
 static bool functions_complete(const struct functions *f)
 {
     return f->newctx != NULL && f->freectx != NULL && f->dupctx != NULL && f->encrypt_init != NULL &&
-           f->decrypt_init != NULL && f->update != NULL && f->final != NULL && f->get_ctx_params != NULL &&
-           f->set_ctx_params != NULL;
+           f->decrypt_init != NULL && f->update != NULL && f->final != NULL && f->cipher != NULL &&
+           f->get_ctx_params != NULL && f->set_ctx_params != NULL;
 }
 
 /* An algorithm's names stand with colons in between; the first is the one of our table. */
 static bool cipher_find(sealane_cipher_id cipher)
 {
-    const char *name = sealane_cipher_get(cipher)->name;
+    const char *name = sealane_cipher_get(cipher)->openssl_name;
     size_t len = strlen(name);
 
     for (const OSSL_ALGORITHM *a = library.algorithms; a != NULL && a->algorithm_names != NULL; a++) {
@@ -170,17 +174,46 @@ static bool user_enter(void)
     return false;
 }
 
-bool libcrypto_init(libcrypto_aead *aead, sealane_cipher_id cipher, const uint8_t *key)
+/*
+ * CCM fixes the lengths of nonce and tag when it takes the key, so they are said before
+ * (CRYPTO_ccm128_init() in the provider's setkey); GCM and ChaCha20-Poly1305 begin with ours.
+ */
+static bool lengths_set(void *ctx, const struct functions *f, const sealane_cipher *row)
+{
+    size_t iv_len = SEALANE_NONCE_LEN;
+    OSSL_PARAM params[] = {OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_AEAD_IVLEN, &iv_len),
+                           OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, NULL, row->tag_len),
+                           OSSL_PARAM_END};
+
+    return !row->length_first || f->set_ctx_params(ctx, params) == 1;
+}
+
+static void *context_new(sealane_cipher_id cipher, bool sealing, const uint8_t *key)
 {
     const struct functions *f = &library.ciphers[cipher];
-    size_t key_len = sealane_cipher_get(cipher)->key_len;
+    const sealane_cipher *row = sealane_cipher_get(cipher);
+    void *ctx = f->newctx(library.provider_ctx);
 
-    aead->cipher = cipher;
-    aead->ctx = NULL;
+    if (ctx == NULL)
+        return NULL;
+    if (lengths_set(ctx, f, row) &&
+        (sealing ? f->encrypt_init : f->decrypt_init)(ctx, key, row->key_len, NULL, 0, NULL) == 1)
+        return ctx;
+    f->freectx(ctx);
+    return NULL;
+}
+
+bool libcrypto_init(libcrypto_aead *aead, sealane_cipher_id cipher, const uint8_t *key)
+{
+    bool two = sealane_cipher_get(cipher)->length_first;
+
+    *aead = (libcrypto_aead){.cipher = cipher};
     if (libcrypto_probe() != NULL || !user_enter())
         return false;
-    aead->ctx = f->newctx(library.provider_ctx);
-    if (aead->ctx != NULL && f->encrypt_init(aead->ctx, key, key_len, NULL, 0, NULL) == 1)
+    aead->ctx = context_new(cipher, true, key);
+    if (two && aead->ctx != NULL)
+        aead->open_ctx = context_new(cipher, false, key);
+    if (aead->ctx != NULL && (!two || aead->open_ctx != NULL))
         return true;
     if (aead->ctx == NULL)
         user_leave();
@@ -190,9 +223,8 @@ bool libcrypto_init(libcrypto_aead *aead, sealane_cipher_id cipher, const uint8_
 
 bool libcrypto_copy(libcrypto_aead *to, const libcrypto_aead *from)
 {
-    to->cipher = from->cipher;
-    to->ctx = NULL;
-    if (!user_enter())
+    *to = (libcrypto_aead){.cipher = from->cipher};
+    if (from->open_ctx != NULL || !user_enter())
         return false;
     to->ctx = library.ciphers[from->cipher].dupctx(from->ctx);
     if (to->ctx == NULL)
@@ -205,25 +237,60 @@ void libcrypto_clear(libcrypto_aead *aead)
     if (aead->ctx == NULL)
         return;
     library.ciphers[aead->cipher].freectx(aead->ctx); /* wipes what it held */
-    aead->ctx = NULL;
+    if (aead->open_ctx != NULL)
+        library.ciphers[aead->cipher].freectx(aead->open_ctx);
+    aead->ctx = aead->open_ctx = NULL;
     user_leave();
 }
 
-/* The direction is said anew with each IV: GCM's expanded key is the same for both. */
+/* Of the message under way. */
+static void *context_of(const libcrypto_aead *aead)
+{
+    return aead->opening && aead->open_ctx != NULL ? aead->open_ctx : aead->ctx;
+}
+
+/* The direction is said anew with each IV: where there is one context, its key is the same for both. */
 bool libcrypto_start(libcrypto_aead *aead, bool sealing, const uint8_t *iv, size_t iv_len)
 {
     const struct functions *f = &library.ciphers[aead->cipher];
 
-    if (sealing)
-        return f->encrypt_init(aead->ctx, NULL, 0, iv, iv_len, NULL) == 1;
-    return f->decrypt_init(aead->ctx, NULL, 0, iv, iv_len, NULL) == 1;
+    aead->opening = !sealing;
+    return (sealing ? f->encrypt_init : f->decrypt_init)(context_of(aead), NULL, 0, iv, iv_len, NULL) == 1;
+}
+
+static bool update_run(libcrypto_aead *aead, const uint8_t *in, size_t len, uint8_t *out)
+{
+    size_t written;
+
+    return library.ciphers[aead->cipher].update(context_of(aead), out, &written, len, in, len) == 1;
+}
+
+/* Without input and output it is the length of the message: EVP_EncryptInit(3), "CCM Mode". */
+bool libcrypto_length(libcrypto_aead *aead, size_t len)
+{
+    return !sealane_cipher_get(aead->cipher)->length_first || update_run(aead, NULL, len, NULL);
 }
 
 bool libcrypto_update(libcrypto_aead *aead, const uint8_t *in, size_t len, uint8_t *out)
 {
+    return len == 0 || update_run(aead, in, len, out);
+}
+
+/*
+ * CCM makes and compares its tag in this call, so it must come also for an empty message. It goes through the
+ * provider's one-shot function: a wrong tag is a stranger's doing, and `update` would put it on the error
+ * queue of our caller (ossl_ccm_stream_update()).
+ */
+bool libcrypto_whole(libcrypto_aead *aead, const uint8_t *in, size_t len, uint8_t *out)
+{
+    uint8_t nothing = 0;
     size_t written;
 
-    return len == 0 || library.ciphers[aead->cipher].update(aead->ctx, out, &written, len, in, len) == 1;
+    if (!sealane_cipher_get(aead->cipher)->length_first)
+        return libcrypto_update(aead, in, len, out);
+    if (len == 0)
+        in = out = &nothing;
+    return library.ciphers[aead->cipher].cipher(context_of(aead), out, &written, len, in, len) == 1;
 }
 
 /* Without an output, the input is additional data: EVP_EncryptInit(3), "AEAD INTERFACE". */
@@ -237,20 +304,25 @@ static bool message_end(libcrypto_aead *aead)
     uint8_t rest[SEALANE_TAG_MAX]; /* AEADs have none, but the call wants room */
     size_t written;
 
-    return library.ciphers[aead->cipher].final(aead->ctx, rest, &written, sizeof(rest)) == 1;
+    return library.ciphers[aead->cipher].final(context_of(aead), rest, &written, sizeof(rest)) == 1;
 }
 
 bool libcrypto_seal_finish(libcrypto_aead *aead, uint8_t *tag, size_t tag_len)
 {
     OSSL_PARAM params[] = {OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, tag_len), OSSL_PARAM_END};
 
-    return message_end(aead) && library.ciphers[aead->cipher].get_ctx_params(aead->ctx, params) == 1;
+    return message_end(aead) && library.ciphers[aead->cipher].get_ctx_params(context_of(aead), params) == 1;
 }
 
-bool libcrypto_open_finish(libcrypto_aead *aead, const uint8_t *tag, size_t tag_len)
+bool libcrypto_tag_expect(libcrypto_aead *aead, const uint8_t *tag, size_t tag_len)
 {
     OSSL_PARAM params[] = {
         OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, (void *)(uintptr_t)tag, tag_len), OSSL_PARAM_END};
 
-    return library.ciphers[aead->cipher].set_ctx_params(aead->ctx, params) == 1 && message_end(aead);
+    return library.ciphers[aead->cipher].set_ctx_params(context_of(aead), params) == 1;
+}
+
+bool libcrypto_open_finish(libcrypto_aead *aead)
+{
+    return message_end(aead);
 }

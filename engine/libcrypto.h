@@ -15,7 +15,9 @@
 /* An expanded key, for both directions, and the message under way. */
 typedef struct libcrypto_aead {
     sealane_cipher_id cipher;
-    void *ctx; /* the provider's */
+    void *ctx;      /* the provider's */
+    void *open_ctx; /* of CCM, which expands a key for one direction; else NULL, and `ctx` is for both */
+    bool opening;   /* the message under way */
 } libcrypto_aead;
 
 /* NULL if the provider is there, else a static phrase. The first call loads it. */
@@ -23,17 +25,25 @@ const char *libcrypto_probe(void);
 
 /* The functions give false if libcrypto fails; `aead` is then good for clear and start only. */
 bool libcrypto_init(libcrypto_aead *aead, sealane_cipher_id cipher, const uint8_t *key);
-/* Also in mid-message. */
+/* Also in mid-message. Not of ciphers that want the length first. */
 bool libcrypto_copy(libcrypto_aead *to, const libcrypto_aead *from);
 /* Wipes. Of what init or copy filled, or all zero. */
 void libcrypto_clear(libcrypto_aead *aead);
 
-/* One message: start, aad*, update*, and one of the two ends. */
+/*
+ * One message: start, length, aad*, update*, seal_finish; or start, tag_expect, length, aad*, update*,
+ * open_finish. Where the cipher's row says length_first, the length is needed, the tag must be known before
+ * the data, and all data comes in one `whole`, which then is false for a wrong tag. For other ciphers the
+ * length is of no consequence, `whole` is one update, and the tag may come as late as before open_finish.
+ */
 bool libcrypto_start(libcrypto_aead *aead, bool sealing, const uint8_t *iv, size_t iv_len);
+bool libcrypto_tag_expect(libcrypto_aead *aead, const uint8_t *tag, size_t tag_len);
+bool libcrypto_length(libcrypto_aead *aead, size_t len);
 bool libcrypto_aad(libcrypto_aead *aead, const uint8_t *aad, size_t len);
 bool libcrypto_update(libcrypto_aead *aead, const uint8_t *in, size_t len, uint8_t *out);
+bool libcrypto_whole(libcrypto_aead *aead, const uint8_t *in, size_t len, uint8_t *out);
 bool libcrypto_seal_finish(libcrypto_aead *aead, uint8_t *tag, size_t tag_len);
 /* False if the tag is not right. */
-bool libcrypto_open_finish(libcrypto_aead *aead, const uint8_t *tag, size_t tag_len);
+bool libcrypto_open_finish(libcrypto_aead *aead);
 
 #endif

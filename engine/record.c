@@ -75,7 +75,7 @@ sealane_result sealane_record_seal(sealane_seal_op *op)
 
     if (op == NULL)
         return SEALANE_ARGUMENT;
-    if (!frame_seal_begin(&f, op))
+    if (!frame_seal_begin(&f, op, false))
         return op->result;
     dispatch_backend(f.backend)->seal(&f.op);
     aead_ops_count(f.backend, true, ops, 1);
@@ -90,7 +90,7 @@ sealane_result sealane_record_open(sealane_open_op *op)
 
     if (op == NULL)
         return SEALANE_ARGUMENT;
-    if (!frame_open_begin(&f, op))
+    if (!frame_open_begin(&f, op, false))
         return op->result;
     dispatch_backend(f.backend)->open(&f.op);
     aead_ops_count(f.backend, false, ops, 1);

@@ -26,7 +26,7 @@ sealane_result sealane_stream_new(sealane_stream **out, sealane_cipher_id cipher
 
     if (out == NULL || row == NULL || key == NULL || key_len != row->key_len)
         return SEALANE_ARGUMENT;
-    if (libcrypto_probe() != NULL)
+    if (row->length_first || libcrypto_probe() != NULL)
         return SEALANE_UNSUPPORTED;
     stream = calloc(1, sizeof(*stream));
     if (stream == NULL)
@@ -71,9 +71,17 @@ static sealane_result stream_step(sealane_stream *stream, bool done, enum phase 
     return done ? SEALANE_OK : SEALANE_INTERNAL;
 }
 
+/* ChaCha20-Poly1305 has but one length: RFC 8439 2.8. */
+static bool iv_len_allowed(const sealane_stream *stream, size_t iv_len)
+{
+    if (stream->aead.cipher == SEALANE_CHACHA20_POLY1305)
+        return iv_len == SEALANE_NONCE_LEN;
+    return iv_len > 0 && iv_len <= IV_MAX;
+}
+
 sealane_result sealane_stream_begin(sealane_stream *stream, bool sealing, const uint8_t *iv, size_t iv_len)
 {
-    if (stream == NULL || iv == NULL || iv_len == 0 || iv_len > IV_MAX)
+    if (stream == NULL || iv == NULL || !iv_len_allowed(stream, iv_len))
         return SEALANE_ARGUMENT;
     stream->sealing = sealing;
     return stream_step(stream, libcrypto_start(&stream->aead, sealing, iv, iv_len), PHASE_AAD);
@@ -111,5 +119,7 @@ sealane_result sealane_stream_open_finish(sealane_stream *stream, const uint8_t 
     if (!finish_allowed(stream, false, tag, tag_len))
         return SEALANE_ARGUMENT;
     stream->phase = PHASE_IDLE;
-    return libcrypto_open_finish(&stream->aead, tag, tag_len) ? SEALANE_OK : SEALANE_FORGED;
+    if (!libcrypto_tag_expect(&stream->aead, tag, tag_len))
+        return SEALANE_INTERNAL;
+    return libcrypto_open_finish(&stream->aead) ? SEALANE_OK : SEALANE_FORGED;
 }

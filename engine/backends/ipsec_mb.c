@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Intel IPsec-MB's direct AES-GCM calls. The manager is only their table of functions: a direct call works on
- * the key and the context handed in and keeps nothing in the manager (unlike jobs), so one manager serves all
- * threads. It lives until the process ends, reachable through `manager`.
+ * Intel IPsec-MB: its direct AES-GCM and ChaCha20-Poly1305 calls, and AES-CCM in its lanes (ipsec_mb_ccm.c).
+ * The manager here is only the table of functions for direct calls: such a call works on the key and the
+ * context handed in and keeps nothing in the manager (unlike jobs), so one manager serves all threads. It
+ * lives until the process ends, reachable through `manager`.
  *
- * What the library leaves to us: it computes a tag when opening and never compares it, and its context keeps
- * E(K, J0) and the hash, which are as good as a forgery if they leak, so it is wiped after each message.
+ * What the library leaves to us: it computes a tag when opening and never compares it, and its contexts keep
+ * E(K, J0), the hash or Poly1305's key, which are as good as a forgery if they leak, so they are wiped after
+ * each message.
  */
-#include "backend.h"
+#include "../backend.h"
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
 #include <intel-ipsec-mb.h>
 #include <openssl/crypto.h>
+#include "ipsec_mb_ccm.h"
 
 #define FEATURES_NEEDED (IMB_FEATURE_SSE4_2 | IMB_FEATURE_AESNI | IMB_FEATURE_PCLMULQDQ)
 
@@ -21,11 +24,16 @@ static pthread_once_t manager_once = PTHREAD_ONCE_INIT;
 static IMB_MGR *manager;
 static const char *manager_missing = "IPsec-MB could not be set up";
 
-struct ipsec_mb_state {
-    struct gcm_key_data key; /* aligned to 64 by its declaration: BACKEND_STATE_ALIGN */
+/* The states of the ciphers; each begins with the cipher that it is for, as ipsec_mb_ccm_key does. */
+struct gcm_state {
     sealane_cipher_id cipher;
+    _Alignas(BACKEND_STATE_ALIGN) struct gcm_key_data
+        key; /* the library wants it; its type says so only #ifdef LINUX */
 };
-_Static_assert(_Alignof(struct ipsec_mb_state) <= BACKEND_STATE_ALIGN, "the library's key data wants more");
+struct chacha_state {
+    sealane_cipher_id cipher;
+    uint8_t key[32];
+};
 
 static void manager_start(void)
 {
@@ -65,75 +73,140 @@ static const char *ipsec_mb_version(void)
 
 static size_t ipsec_mb_state_size(sealane_cipher_id cipher)
 {
-    (void)cipher;
-    return sizeof(struct ipsec_mb_state);
+    switch (cipher) {
+    case SEALANE_AES_128_GCM:
+    case SEALANE_AES_256_GCM:
+        return sizeof(struct gcm_state);
+    case SEALANE_CHACHA20_POLY1305:
+        return sizeof(struct chacha_state);
+    case SEALANE_AES_128_CCM:
+    case SEALANE_AES_128_CCM_8:
+        return sizeof(ipsec_mb_ccm_key);
+    default:
+        return 0;
+    }
 }
 
 static sealane_result ipsec_mb_key_init(void *state, sealane_cipher_id cipher, const uint8_t *key)
 {
-    struct ipsec_mb_state *s = state;
-
-    s->cipher = cipher;
-    if (cipher == SEALANE_AES_128_GCM)
-        IMB_AES128_GCM_PRE(manager, key, &s->key);
-    else
-        IMB_AES256_GCM_PRE(manager, key, &s->key);
-    return SEALANE_OK;
+    *(sealane_cipher_id *)state = cipher;
+    switch (cipher) {
+    case SEALANE_AES_128_GCM:
+        IMB_AES128_GCM_PRE(manager, key, &((struct gcm_state *)state)->key);
+        return SEALANE_OK;
+    case SEALANE_AES_256_GCM:
+        IMB_AES256_GCM_PRE(manager, key, &((struct gcm_state *)state)->key);
+        return SEALANE_OK;
+    case SEALANE_CHACHA20_POLY1305:
+        memcpy(((struct chacha_state *)state)->key, key, 32);
+        return SEALANE_OK;
+    case SEALANE_AES_128_CCM:
+    case SEALANE_AES_128_CCM_8:
+        ipsec_mb_ccm_key_init(state, manager, key);
+        return SEALANE_OK;
+    default:
+        return SEALANE_UNSUPPORTED;
+    }
 }
 
 static void ipsec_mb_key_clear(void *state)
 {
-    (void)state;
+    (void)state; /* refers to nothing */
+}
+
+/* Encrypts or decrypts, and computes the tag of it. */
+static void gcm_run(const backend_op *op, bool sealing, uint8_t tag[SEALANE_TAG_MAX])
+{
+    const struct gcm_state *s = op->state;
+    struct gcm_context_data context;
+    bool short_key = s->cipher == SEALANE_AES_128_GCM;
+
+    if (sealing)
+        (short_key ? manager->gcm128_enc : manager->gcm256_enc)(&s->key, &context, op->out, op->in, op->len,
+                                                                op->nonce, op->aad, op->aad_len, tag,
+                                                                SEALANE_TAG_MAX);
+    else
+        (short_key ? manager->gcm128_dec : manager->gcm256_dec)(&s->key, &context, op->out, op->in, op->len,
+                                                                op->nonce, op->aad, op->aad_len, tag,
+                                                                SEALANE_TAG_MAX);
+    explicit_bzero(&context, sizeof(context));
+}
+
+static void chacha_run(const backend_op *op, bool sealing, uint8_t tag[SEALANE_TAG_MAX])
+{
+    const struct chacha_state *s = op->state;
+    struct chacha20_poly1305_context_data context;
+
+    IMB_CHACHA20_POLY1305_INIT(manager, s->key, &context, op->nonce, op->aad, op->aad_len);
+    if (sealing)
+        IMB_CHACHA20_POLY1305_ENC_UPDATE(manager, s->key, &context, op->out, op->in, op->len);
+    else
+        IMB_CHACHA20_POLY1305_DEC_UPDATE(manager, s->key, &context, op->out, op->in, op->len);
+    IMB_CHACHA20_POLY1305_ENC_FINALIZE(manager, &context, tag, SEALANE_TAG_MAX);
+    explicit_bzero(&context, sizeof(context));
+}
+
+static void message_run(sealane_cipher_id cipher, const backend_op *op, bool sealing,
+                        uint8_t tag[SEALANE_TAG_MAX])
+{
+    if (cipher == SEALANE_CHACHA20_POLY1305)
+        chacha_run(op, sealing, tag);
+    else
+        gcm_run(op, sealing, tag);
+}
+
+static void message_seal(sealane_cipher_id cipher, backend_op *op)
+{
+    message_run(cipher, op, true, op->tag);
+    op->result = SEALANE_OK;
+}
+
+static void message_open(sealane_cipher_id cipher, backend_op *op)
+{
+    uint8_t tag[SEALANE_TAG_MAX];
+
+    message_run(cipher, op, false, tag);
+    op->result = CRYPTO_memcmp(tag, op->tag, sizeof(tag)) == 0 ? SEALANE_OK : SEALANE_FORGED;
+    if (op->result != SEALANE_OK && op->len > 0)
+        explicit_bzero(op->out, op->len);
+    explicit_bzero(tag, sizeof(tag)); /* the right tag of a forged message is a secret */
+}
+
+static bool is_ccm(sealane_cipher_id cipher)
+{
+    return cipher == SEALANE_AES_128_CCM || cipher == SEALANE_AES_128_CCM_8;
+}
+
+static void ipsec_mb_seal_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
+{
+    if (is_ccm(cipher)) {
+        ipsec_mb_ccm_run(ops, count, true);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        message_seal(cipher, ops[i]);
+}
+
+static void ipsec_mb_open_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
+{
+    if (is_ccm(cipher)) {
+        ipsec_mb_ccm_run(ops, count, false);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        message_open(cipher, ops[i]);
 }
 
 static sealane_result ipsec_mb_seal(backend_op *op)
 {
-    const struct ipsec_mb_state *s = op->state;
-    struct gcm_context_data context;
-
-    if (s->cipher == SEALANE_AES_128_GCM)
-        IMB_AES128_GCM_ENC(manager, &s->key, &context, op->out, op->in, op->len, op->nonce, op->aad,
-                           op->aad_len, op->tag, SEALANE_TAG_MAX);
-    else
-        IMB_AES256_GCM_ENC(manager, &s->key, &context, op->out, op->in, op->len, op->nonce, op->aad,
-                           op->aad_len, op->tag, SEALANE_TAG_MAX);
-    explicit_bzero(&context, sizeof(context));
-    op->result = SEALANE_OK;
+    ipsec_mb_seal_many(*(const sealane_cipher_id *)op->state, &op, 1);
     return op->result;
 }
 
 static sealane_result ipsec_mb_open(backend_op *op)
 {
-    const struct ipsec_mb_state *s = op->state;
-    struct gcm_context_data context;
-    uint8_t tag[SEALANE_TAG_MAX];
-
-    if (s->cipher == SEALANE_AES_128_GCM)
-        IMB_AES128_GCM_DEC(manager, &s->key, &context, op->out, op->in, op->len, op->nonce, op->aad,
-                           op->aad_len, tag, sizeof(tag));
-    else
-        IMB_AES256_GCM_DEC(manager, &s->key, &context, op->out, op->in, op->len, op->nonce, op->aad,
-                           op->aad_len, tag, sizeof(tag));
-    op->result = CRYPTO_memcmp(tag, op->tag, sizeof(tag)) == 0 ? SEALANE_OK : SEALANE_FORGED;
-    if (op->result != SEALANE_OK && op->len > 0)
-        explicit_bzero(op->out, op->len);
-    explicit_bzero(tag, sizeof(tag)); /* the right tag of a forged message is a secret */
-    explicit_bzero(&context, sizeof(context));
+    ipsec_mb_open_many(*(const sealane_cipher_id *)op->state, &op, 1);
     return op->result;
-}
-
-static void ipsec_mb_seal_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
-{
-    (void)cipher;
-    for (size_t i = 0; i < count; i++)
-        ipsec_mb_seal(ops[i]);
-}
-
-static void ipsec_mb_open_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
-{
-    (void)cipher;
-    for (size_t i = 0; i < count; i++)
-        ipsec_mb_open(ops[i]);
 }
 
 const backend backend_ipsec_mb = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libcrypto's own AES-GCM: always there, on any CPU. The expanded key is a cipher context of its default
+ * libcrypto's own AEADs: always there, on any CPU. The expanded key is a cipher context of its default
  * provider that lives as long as the key, so that a message costs no allocation and no fetch: libcrypto.c.
  */
 #include "backend.h"
@@ -29,10 +29,9 @@ static void openssl_key_clear(void *state)
     libcrypto_clear(state);
 }
 
-static bool message_run(libcrypto_aead *aead, const backend_op *op, bool sealing)
+static size_t tag_len(const libcrypto_aead *aead)
 {
-    return libcrypto_start(aead, sealing, op->nonce, SEALANE_NONCE_LEN) &&
-           libcrypto_aad(aead, op->aad, op->aad_len) && libcrypto_update(aead, op->in, op->len, op->out);
+    return sealane_cipher_get(aead->cipher)->tag_len;
 }
 
 static sealane_result openssl_seal(backend_op *op)
@@ -40,18 +39,25 @@ static sealane_result openssl_seal(backend_op *op)
     libcrypto_aead *aead = op->state;
 
     op->result = SEALANE_INTERNAL;
-    if (message_run(aead, op, true) && libcrypto_seal_finish(aead, op->tag, SEALANE_TAG_MAX))
+    if (libcrypto_start(aead, true, op->nonce, SEALANE_NONCE_LEN) && libcrypto_length(aead, op->len) &&
+        libcrypto_aad(aead, op->aad, op->aad_len) && libcrypto_whole(aead, op->in, op->len, op->out) &&
+        libcrypto_seal_finish(aead, op->tag, tag_len(aead)))
         op->result = SEALANE_OK;
     return op->result;
 }
 
+/* What fails from the data on is a wrong tag: CCM says so with the data, others at the end. */
 static sealane_result openssl_open(backend_op *op)
 {
     libcrypto_aead *aead = op->state;
 
     op->result = SEALANE_INTERNAL;
-    if (message_run(aead, op, false))
-        op->result = libcrypto_open_finish(aead, op->tag, SEALANE_TAG_MAX) ? SEALANE_OK : SEALANE_FORGED;
+    if (libcrypto_start(aead, false, op->nonce, SEALANE_NONCE_LEN) &&
+        libcrypto_tag_expect(aead, op->tag, tag_len(aead)) && libcrypto_length(aead, op->len) &&
+        libcrypto_aad(aead, op->aad, op->aad_len))
+        op->result = libcrypto_whole(aead, op->in, op->len, op->out) && libcrypto_open_finish(aead)
+                         ? SEALANE_OK
+                         : SEALANE_FORGED;
     if (op->result != SEALANE_OK && op->len > 0)
         OPENSSL_cleanse(op->out, op->len);
     return op->result;

@@ -90,21 +90,38 @@ bool all_zero(const uint8_t *bytes, size_t len)
     return true;
 }
 
+/* What CCM wants before it sees the key: EVP_EncryptInit(3), "CCM Mode". */
+static void ccm_begin(EVP_CIPHER_CTX *ctx, const sealane_cipher *row)
+{
+    must(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_IVLEN, SEALANE_NONCE_LEN, NULL) == 1, "nonce length");
+    must(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, row->tag_len, NULL) == 1, "tag length");
+}
+
 void reference_seal(sealane_cipher_id cipher, const uint8_t *key, const uint8_t *nonce, const uint8_t *aad,
                     size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, uint8_t *tag)
 {
     static EVP_CIPHER *ciphers[SEALANE_CIPHERS];
+    const sealane_cipher *row = sealane_cipher_get(cipher);
     EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    bool ccm = cipher == SEALANE_AES_128_CCM || cipher == SEALANE_AES_128_CCM_8;
+    uint8_t nothing[SEALANE_TAG_MAX] = {0};
     int written;
 
     if (ciphers[cipher] == NULL)
-        ciphers[cipher] = EVP_CIPHER_fetch(NULL, sealane_cipher_get(cipher)->name, NULL);
+        ciphers[cipher] = EVP_CIPHER_fetch(NULL, row->openssl_name, NULL);
     must(ciphers[cipher] != NULL, "EVP_CIPHER_fetch");
-    must(EVP_EncryptInit_ex2(ctx, ciphers[cipher], key, nonce, NULL) == 1, "EVP_EncryptInit_ex2");
+    must(EVP_EncryptInit_ex2(ctx, ciphers[cipher], NULL, NULL, NULL) == 1, "EVP_EncryptInit_ex2");
+    if (ccm)
+        ccm_begin(ctx, row);
+    must(EVP_EncryptInit_ex2(ctx, NULL, key, nonce, NULL) == 1, "EVP_EncryptInit_ex2 with key");
+    must(!ccm || EVP_EncryptUpdate(ctx, NULL, &written, NULL, (int)len) == 1, "length");
     must(aad_len == 0 || EVP_EncryptUpdate(ctx, NULL, &written, aad, (int)aad_len) == 1, "additional data");
-    must(len == 0 || EVP_EncryptUpdate(ctx, out, &written, in, (int)len) == 1, "EVP_EncryptUpdate");
-    must(EVP_EncryptFinal_ex(ctx, tag, &written) == 1, "EVP_EncryptFinal_ex");
-    must(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, SEALANE_TAG_MAX, tag) == 1, "tag");
+    if (len > 0)
+        must(EVP_EncryptUpdate(ctx, out, &written, in, (int)len) == 1, "EVP_EncryptUpdate");
+    else if (ccm)
+        must(EVP_EncryptUpdate(ctx, nothing, &written, nothing, 0) == 1, "EVP_EncryptUpdate of nothing");
+    must(EVP_EncryptFinal_ex(ctx, nothing, &written) == 1, "EVP_EncryptFinal_ex");
+    must(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, row->tag_len, tag) == 1, "tag");
     EVP_CIPHER_CTX_free(ctx);
 }
 

@@ -24,14 +24,16 @@ struct stage {
     guarded in, out, aad, nonce, tag;
     uint8_t plain[LEN_MAX], cipher[LEN_MAX], right_tag[SEALANE_TAG_MAX];
     uint8_t key[SEALANE_KEY_MAX];
+    size_t tag_len;
 };
 
-static struct stage *stage_new(uint64_t seed)
+static struct stage *stage_new(uint64_t seed, sealane_cipher_id cipher)
 {
     struct stage *s = calloc(1, sizeof(*s));
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(s);
-    s->random.state = seed;
+    s->random.state = seed + cipher;
+    s->tag_len = sealane_cipher_get(cipher)->tag_len;
     s->in = guarded_new(LEN_MAX + SLACK);
     s->out = guarded_new(LEN_MAX + SLACK);
     s->aad = guarded_new(AAD_MAX + SLACK);
@@ -75,7 +77,7 @@ static backend_op stage_message(struct stage *s, sealane_cipher_id cipher, size_
                      .in = stage_place(s, &s->in, len, place),
                      .len = len,
                      .out = stage_place(s, &s->out, len, place),
-                     .tag = stage_place(s, &s->tag, SEALANE_TAG_MAX, place)};
+                     .tag = stage_place(s, &s->tag, s->tag_len, place)};
 
     prng_fill(&s->random, aad, aad_len);
     prng_fill(&s->random, nonce, SEALANE_NONCE_LEN);
@@ -87,17 +89,17 @@ static backend_op stage_message(struct stage *s, sealane_cipher_id cipher, size_
 static bool seals_right(const backend *be, const struct stage *s, backend_op *op)
 {
     memcpy((uint8_t *)(uintptr_t)op->in, s->plain, op->len);
-    memset(op->tag, 0, SEALANE_TAG_MAX);
+    memset(op->tag, 0, s->tag_len);
     return be->seal(op) == SEALANE_OK && op->result == SEALANE_OK &&
-           memcmp(op->out, s->cipher, op->len) == 0 && memcmp(op->tag, s->right_tag, SEALANE_TAG_MAX) == 0;
+           memcmp(op->out, s->cipher, op->len) == 0 && memcmp(op->tag, s->right_tag, s->tag_len) == 0;
 }
 
 static bool opens_right(const backend *be, const struct stage *s, backend_op *op)
 {
     memcpy((uint8_t *)(uintptr_t)op->in, s->cipher, op->len);
-    memcpy(op->tag, s->right_tag, SEALANE_TAG_MAX);
+    memcpy(op->tag, s->right_tag, s->tag_len);
     return be->open(op) == SEALANE_OK && op->result == SEALANE_OK &&
-           memcmp(op->out, s->plain, op->len) == 0 && memcmp(op->tag, s->right_tag, SEALANE_TAG_MAX) == 0;
+           memcmp(op->out, s->plain, op->len) == 0 && memcmp(op->tag, s->right_tag, s->tag_len) == 0;
 }
 
 static bool message_right(const backend *be, struct stage *s, backend_op op)
@@ -120,7 +122,7 @@ static size_t length_next(size_t len)
 
 static void check_lengths(const backend *be, sealane_cipher_id cipher)
 {
-    struct stage *s = stage_new(0x5ea1 + cipher);
+    struct stage *s = stage_new(0x5ea1, cipher);
     void *state = state_new(be, cipher, s->key);
     size_t wrong = 0, checked = 0;
 
@@ -144,7 +146,7 @@ static void check_lengths(const backend *be, sealane_cipher_id cipher)
 static void check_aad_lengths(const backend *be, sealane_cipher_id cipher)
 {
     static const size_t lengths[] = {0, 1, 15, 16, 17, 64, 255, 1400};
-    struct stage *s = stage_new(0xaad + cipher);
+    struct stage *s = stage_new(0xaad, cipher);
     void *state = state_new(be, cipher, s->key);
     size_t wrong = 0;
 
@@ -181,7 +183,7 @@ static size_t flips_accepted(const backend *be, backend_op *op, uint8_t *bytes, 
 static void check_flips(const backend *be, sealane_cipher_id cipher)
 {
     static const size_t lengths[] = {0, 1, 15, 16, 17, 63, 64, 100, 257, 300};
-    struct stage *s = stage_new(0xf11b + cipher);
+    struct stage *s = stage_new(0xf11b, cipher);
     void *state = state_new(be, cipher, s->key);
 
     for (size_t i = 0; i < COUNT(lengths); i++) {
@@ -189,7 +191,7 @@ static void check_flips(const backend *be, sealane_cipher_id cipher)
         op.state = state;
         CU_ASSERT(opens_right(be, s, &op));
         CU_ASSERT_EQUAL(flips_accepted(be, &op, (uint8_t *)(uintptr_t)op.in, op.len), 0);
-        CU_ASSERT_EQUAL(flips_accepted(be, &op, op.tag, SEALANE_TAG_MAX), 0);
+        CU_ASSERT_EQUAL(flips_accepted(be, &op, op.tag, s->tag_len), 0);
         CU_ASSERT_EQUAL(flips_accepted(be, &op, (uint8_t *)(uintptr_t)op.aad, op.aad_len), 0);
         CU_ASSERT_EQUAL(flips_accepted(be, &op, (uint8_t *)(uintptr_t)op.nonce, SEALANE_NONCE_LEN), 0);
         CU_ASSERT(opens_right(be, s, &op));
@@ -201,7 +203,7 @@ static void check_flips(const backend *be, sealane_cipher_id cipher)
 /* In place, the wipe must cover what was the ciphertext. */
 static void check_wipe_in_place(const backend *be, sealane_cipher_id cipher)
 {
-    struct stage *s = stage_new(0x31be + cipher);
+    struct stage *s = stage_new(0x31be, cipher);
     void *state = state_new(be, cipher, s->key);
 
     for (size_t len = 1; len <= 700; len += 23) {
@@ -209,8 +211,8 @@ static void check_wipe_in_place(const backend *be, sealane_cipher_id cipher)
         op.state = state;
         op.out = (uint8_t *)(uintptr_t)op.in;
         memcpy(op.out, s->cipher, len);
-        memcpy(op.tag, s->right_tag, SEALANE_TAG_MAX);
-        op.tag[len % SEALANE_TAG_MAX] ^= 0x10;
+        memcpy(op.tag, s->right_tag, s->tag_len);
+        op.tag[len % s->tag_len] ^= 0x10;
         CU_ASSERT_EQUAL(be->open(&op), SEALANE_FORGED);
         CU_ASSERT(all_zero(op.out, len));
     }
@@ -221,14 +223,14 @@ static void check_wipe_in_place(const backend *be, sealane_cipher_id cipher)
 /* NULL for what has no bytes. */
 static void check_nothing(const backend *be, sealane_cipher_id cipher)
 {
-    struct stage *s = stage_new(0x4e11);
+    struct stage *s = stage_new(0x4e11, cipher);
     backend_op op = stage_message(s, cipher, 0, 0, PLACE_ODD);
 
     op.state = state_new(be, cipher, s->key);
     op.in = op.aad = NULL;
     op.out = NULL;
     CU_ASSERT_EQUAL(be->seal(&op), SEALANE_OK);
-    CU_ASSERT_EQUAL(memcmp(op.tag, s->right_tag, SEALANE_TAG_MAX), 0);
+    CU_ASSERT_EQUAL(memcmp(op.tag, s->right_tag, s->tag_len), 0);
     CU_ASSERT_EQUAL(be->open(&op), SEALANE_OK);
     op.tag[3] ^= 1;
     CU_ASSERT_EQUAL(be->open(&op), SEALANE_FORGED);
@@ -252,7 +254,7 @@ struct batch {
     uint8_t plain[BATCH_MAX][BATCH_LEN], cipher[BATCH_MAX][BATCH_LEN];
     uint8_t right_tag[BATCH_MAX][SEALANE_TAG_MAX], tag[BATCH_MAX][SEALANE_TAG_MAX];
     guarded out[BATCH_MAX];
-    size_t count;
+    size_t count, tag_len;
 };
 
 static size_t batch_length(prng *random)
@@ -312,7 +314,7 @@ static size_t batch_open_wrong(const backend *be, sealane_cipher_id cipher, stru
         if (b->forged[i] && op->len > 0 && prng_below(&b->random, 2) == 0)
             b->cipher[i][prng_below(&b->random, op->len)] ^= 4;
         else if (b->forged[i])
-            b->tag[i][prng_below(&b->random, SEALANE_TAG_MAX)] ^= 4;
+            b->tag[i][prng_below(&b->random, b->tag_len)] ^= 4;
     }
     be->open_many(cipher, b->order, b->count);
     for (size_t i = 0; i < b->count; i++) {
@@ -332,6 +334,7 @@ static void check_batches(const backend *be, sealane_cipher_id cipher)
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(b);
     b->random.state = 0xba7c4 + cipher;
+    b->tag_len = sealane_cipher_get(cipher)->tag_len;
     for (size_t i = 0; i < BATCH_MAX; i++)
         b->out[i] = guarded_new(BATCH_LEN);
     for (size_t i = 0; i < BATCH_KEYS; i++) {

@@ -11,12 +11,13 @@
 #include <sealane/engine.h>
 #include <sealane/record.h>
 
-#define CONNECTIONS 12
+#define CONNECTIONS 24
 #define RECORDS_MAX 200 /* more than a portion of batch.c, to cross its border */
 #define PAYLOAD_MAX 1500
 #define RECORD_ROOM (PAYLOAD_MAX + 512)
 
-static const uint16_t suites[] = {0x1301, 0x1302, 0xc02f, 0xc030};
+static const uint16_t suites[] = {0x1301, 0x1302, 0xc02f, 0xc030, 0x1303,
+                                  0x1304, 0x1305, 0xc0ac, 0xc0ae, 0xcca8};
 
 struct record_plan {
     size_t connection;

@@ -82,17 +82,24 @@ static void test_list_is_the_builds(void)
     CU_ASSERT_EQUAL(child_run("SEALANE_BACKEND", NULL, list_is_the_builds, NULL), 0);
 }
 
-static int override_is_obeyed(void *name)
+/* Where it carries the cipher; the others are as if nothing had been asked. */
+static int override_is_obeyed(void *argument)
 {
+    const backend *be = argument;
     const char *why;
     int failures = 0;
 
     sealane_set_log(log_keep);
     for (sealane_cipher_id cipher = 0; cipher < SEALANE_CIPHERS; cipher++) {
-        CHILD_CHECK(failures, strcmp(seals(cipher, 10), name) == 0);
-        CHILD_CHECK(failures, strcmp(seals(cipher, 16384), name) == 0);
-        CHILD_CHECK(failures, strcmp(sealane_backend_for(cipher, 0, 10, &why), name) == 0);
-        CHILD_CHECK(failures, strcmp(why, "SEALANE_BACKEND says so") == 0);
+        bool obeyed = be->state_size(cipher) != 0;
+        CHILD_CHECK(failures, (strcmp(seals(cipher, 10), be->name) == 0) == obeyed);
+        CHILD_CHECK(failures, (strcmp(seals(cipher, 16384), be->name) == 0) == obeyed);
+        CHILD_CHECK(failures, (strcmp(sealane_backend_for(cipher, 0, 10, &why), be->name) == 0) == obeyed);
+        CHILD_CHECK(failures, (strcmp(why, "SEALANE_BACKEND says so") == 0) == obeyed);
+        CHILD_CHECK(failures,
+                    (strcmp(sealane_backend_for_batch(cipher, 1, 10, &why), be->name) == 0) == obeyed);
+        CHILD_CHECK(failures, (strcmp(why, "SEALANE_BACKEND says so") == 0) == obeyed);
+        CHILD_CHECK(failures, strcmp(seals(cipher, 100), "failed") != 0);
     }
     CHILD_CHECK(failures, lines == 0);
     return failures;
@@ -101,9 +108,9 @@ static int override_is_obeyed(void *name)
 static void test_override_is_obeyed(void)
 {
     for (size_t i = 0; i < engine_backend_count; i++) {
-        const char *name = engine_backends[i]->name;
-        if (engine_backends[i]->probe() == NULL)
-            CU_ASSERT_EQUAL(child_run("SEALANE_BACKEND", name, override_is_obeyed, (void *)(uintptr_t)name),
+        const backend *be = engine_backends[i];
+        if (be->probe() == NULL)
+            CU_ASSERT_EQUAL(child_run("SEALANE_BACKEND", be->name, override_is_obeyed, (void *)(uintptr_t)be),
                             0);
     }
 }

@@ -196,6 +196,7 @@ static void pair_start(struct pair *p, uint16_t suite)
         p->ctx[side] = SSL_CTX_new(side == CLIENT ? TLS_client_method() : TLS_server_method());
         SSL_CTX_set_min_proto_version(p->ctx[side], p->suite->version);
         SSL_CTX_set_max_proto_version(p->ctx[side], p->suite->version);
+        SSL_CTX_set_security_level(p->ctx[side], 0); /* CCM_8's short tag counts as 64 bits */
         if (p->suite->version == SEALANE_TLS1_3) {
             CU_ASSERT_EQUAL_FATAL(SSL_CTX_set_ciphersuites(p->ctx[side], p->suite->openssl_name), 1);
         } else {
@@ -370,6 +371,31 @@ static void test_tls12_aes256(void)
     check_suite(0xc02c);
 }
 
+static void test_tls13_chacha20(void)
+{
+    check_suite(0x1303);
+}
+static void test_tls13_ccm(void)
+{
+    check_suite(0x1304);
+}
+static void test_tls13_ccm_8(void)
+{
+    check_suite(0x1305);
+}
+static void test_tls12_chacha20(void)
+{
+    check_suite(0xcca9);
+}
+static void test_tls12_ccm(void)
+{
+    check_suite(0xc0ac);
+}
+static void test_tls12_ccm_8(void)
+{
+    check_suite(0xc0ae);
+}
+
 int main(void)
 {
     static const CU_TestInfo tests[] = {
@@ -377,6 +403,12 @@ int main(void)
         {"TLS 1.3, AES-256-GCM", test_tls13_aes256},
         {"TLS 1.2, AES-128-GCM", test_tls12_aes128},
         {"TLS 1.2, AES-256-GCM", test_tls12_aes256},
+        {"TLS 1.3, ChaCha20-Poly1305", test_tls13_chacha20},
+        {"TLS 1.3, AES-128-CCM", test_tls13_ccm},
+        {"TLS 1.3, AES-128-CCM-8", test_tls13_ccm_8},
+        {"TLS 1.2, ChaCha20-Poly1305", test_tls12_chacha20},
+        {"TLS 1.2, AES-128-CCM", test_tls12_ccm},
+        {"TLS 1.2, AES-128-CCM-8", test_tls12_ccm_8},
         CU_TEST_INFO_NULL,
     };
     return suite_run("libssl", tests);

@@ -9,7 +9,9 @@
 
 #define ROOM (SEALANE_RECORD_MAX + 64)
 
-static const uint16_t suites[] = {0x1301, 0x1302, 0xc02f, 0xc030};
+/* Each cipher in each version that has it. */
+static const uint16_t suites[] = {0x1301, 0x1302, 0x1303, 0x1304, 0x1305,
+                                  0xc02f, 0xc030, 0xc0ac, 0xc0ae, 0xcca8};
 static const uint8_t secret[SEALANE_KEY_MAX] = {0x11, 0x22, 0x33};
 static const uint8_t iv[SEALANE_NONCE_LEN] = {0x44, 0x55, 0x66, 0x77, 0x88};
 
@@ -150,6 +152,54 @@ static void test_tls12_is_rfc5288(void)
         aad[7]++;
     }
     sealane_key_free(key);
+}
+
+/* Like TLS 1.3's nonce, and the additional data of TLS 1.2. No explicit part is in the record. */
+static void test_tls12_chacha_is_rfc7905(void)
+{
+    sealane_key *key = key_make_at(0xcca8, SEALANE_SEALING, 0x010203);
+    uint8_t nonce[SEALANE_NONCE_LEN], aad[13] = {0, 0, 0, 0, 0, 1, 2, 3, SEALANE_HANDSHAKE, 3, 3, 0, 5};
+    uint8_t header[5] = {SEALANE_HANDSHAKE, 3, 3, 0, 5 + 16}, cipher[5], tag[SEALANE_TAG_MAX];
+    size_t record_len;
+
+    memcpy(nonce, iv, sizeof(nonce));
+    for (int i = 1; i <= 3; i++)
+        nonce[8 + i] ^= (uint8_t)i;
+    reference_seal(SEALANE_CHACHA20_POLY1305, secret, nonce, aad, 13, (const uint8_t *)"hello", 5, cipher,
+                   tag);
+    CU_ASSERT_EQUAL(sealane_record_prefix_len(key), 5);
+    CU_ASSERT_EQUAL(seal_into(key, SEALANE_HANDSHAKE, "hello", 5, 0, &record_len), SEALANE_OK);
+    CU_ASSERT_EQUAL(record_len, 5 + 5 + 16);
+    CU_ASSERT_EQUAL(memcmp(record, header, 5), 0);
+    CU_ASSERT_EQUAL(memcmp(record + 5, cipher, 5), 0);
+    CU_ASSERT_EQUAL(memcmp(record + 10, tag, 16), 0);
+    sealane_key_free(key);
+}
+
+/* Nonces as GCM's, and with CCM_8 a tag of eight bytes that the lengths in header and additional data know
+ * of. */
+static void test_tls12_ccm_is_rfc6655(void)
+{
+    static const uint16_t both[] = {0xc0ac, 0xc0ae};
+    uint8_t nonce[SEALANE_NONCE_LEN] = {0x44, 0x55, 0x66, 0x77, 0xab, 0xcd,
+                                        0xef, 0x01, 0x23, 0x45, 0x67, 0x89};
+    uint8_t aad[13] = {0, 0, 0, 0, 0, 0, 0, 0, SEALANE_HANDSHAKE, 3, 3, 0, 5};
+
+    for (size_t i = 0; i < COUNT(both); i++) {
+        sealane_key *key = key_make(both[i], SEALANE_SEALING);
+        size_t tag_len = i == 0 ? 16 : 8, record_len;
+        uint8_t header[5] = {SEALANE_HANDSHAKE, 3, 3, 0, (uint8_t)(8 + 5 + tag_len)};
+        uint8_t cipher[5], tag[SEALANE_TAG_MAX];
+        reference_seal(sealane_suite_find(both[i])->cipher, secret, nonce, aad, 13, (const uint8_t *)"hello",
+                       5, cipher, tag);
+        CU_ASSERT_EQUAL(seal_into(key, SEALANE_HANDSHAKE, "hello", 5, 0, &record_len), SEALANE_OK);
+        CU_ASSERT_EQUAL(record_len, 13 + 5 + tag_len);
+        CU_ASSERT_EQUAL(memcmp(record, header, 5), 0);
+        CU_ASSERT_EQUAL(memcmp(record + 5, nonce + 4, 8), 0);
+        CU_ASSERT_EQUAL(memcmp(record + 13, cipher, 5), 0);
+        CU_ASSERT_EQUAL(memcmp(record + 18, tag, tag_len), 0);
+        sealane_key_free(key);
+    }
 }
 
 /* All 64 bits of the sequence number count. (Sealing ends far below: the cipher's limit.) */
@@ -422,7 +472,8 @@ static void test_room_is_exact(void)
             sealane_key *sealing = key_make(suites[s], SEALANE_SEALING),
                         *opening = key_make(suites[s], SEALANE_OPENING);
             size_t need = sealane_record_seal_size(sealing, len, 0),
-                   prefix = sealane_record_prefix_len(sealing);
+                   prefix = sealane_record_prefix_len(sealing),
+                   tag_len = sealane_cipher_get(sealane_suite_find(suites[s])->cipher)->tag_len;
             struct iovec piece = {payload, len};
             sealane_seal_op seal = {.key = sealing,
                                     .payload = &piece,
@@ -431,7 +482,7 @@ static void test_room_is_exact(void)
                                     .out_size = need - 1,
                                     .type = 23};
             sealane_open_op open = {
-                .key = opening, .record = record, .record_len = need, .out_size = need - prefix - 16};
+                .key = opening, .record = record, .record_len = need, .out_size = need - prefix - tag_len};
             CU_ASSERT_EQUAL(sealane_record_seal(&seal), SEALANE_SPACE);
             seal.out_size = need;
             CU_ASSERT_EQUAL(sealane_record_seal(&seal), SEALANE_OK);
@@ -565,7 +616,8 @@ static void test_key_refuses_wrong_arguments(void)
 
     for (size_t s = 0; s < COUNT(suites); s++) {
         const sealane_suite *suite = sealane_suite_find(suites[s]);
-        size_t key_len = sealane_cipher_get(suite->cipher)->key_len, iv_len = suites[s] < 0x2000 ? 12 : 4;
+        size_t key_len = sealane_cipher_get(suite->cipher)->key_len;
+        size_t iv_len = suites[s] < 0x2000 || suites[s] > 0xcc00 ? 12 : 4;
         sealane_key_params params = {
             .suite = suite, .key = secret, .key_len = key_len, .iv = iv, .iv_len = iv_len};
         for (params.iv_len = 0; params.iv_len <= 16; params.iv_len++)
@@ -596,6 +648,8 @@ int main(void)
         {"what is sealed opens", test_what_is_sealed_opens},
         {"TLS 1.3 is RFC 8446's", test_tls13_is_rfc8446},
         {"TLS 1.2 is RFC 5288's", test_tls12_is_rfc5288},
+        {"TLS 1.2 with ChaCha20 is RFC 7905's", test_tls12_chacha_is_rfc7905},
+        {"TLS 1.2 with CCM is RFC 6655's", test_tls12_ccm_is_rfc6655},
         {"opening at high sequence numbers", test_opening_at_high_sequence_numbers},
         {"a scattered payload is one", test_scattered_payload_is_one},
         {"payload in place", test_payload_in_place},

@@ -32,6 +32,8 @@ size_t sealane_backends(sealane_backend_info list[SEALANE_BACKENDS_MAX]);
 /* Name of the backend that dispatch takes for whole messages of `len` bytes, and why, as one static phrase.
  */
 const char *sealane_backend_for(sealane_cipher_id cipher, int sealing, size_t len, const char **why);
+/* The same for a message that is handed over with others: sealane_batch_seal(), sealane_batch_open(). */
+const char *sealane_backend_for_batch(sealane_cipher_id cipher, int sealing, size_t len, const char **why);
 
 /* Records (whole messages) by backend, in the order of sealane_backends(). Monotonic since the start. */
 typedef struct sealane_counters {

@@ -23,13 +23,20 @@ extern "C" {
 
 typedef struct sealane_stream sealane_stream;
 
+/*
+ * SEALANE_UNSUPPORTED for CCM: it needs the whole length before the first byte (RFC 3610 2.2), and libcrypto
+ * takes all data in one piece. Use sealane/aead.h for it.
+ */
 sealane_result sealane_stream_new(sealane_stream **out, sealane_cipher_id cipher, const uint8_t *key,
                                   size_t key_len);
 /* A copy in mid-message: both go on independently. */
 sealane_result sealane_stream_dup(sealane_stream **out, const sealane_stream *stream);
 void sealane_stream_free(sealane_stream *stream);
 
-/* Starts a message. `iv_len` is 1 to 128 bytes (the standard allows more, libcrypto does not). */
+/*
+ * Starts a message. `iv_len` is 1 to 128 bytes for GCM (the standard allows more, libcrypto does not), and 12
+ * for ChaCha20-Poly1305.
+ */
 sealane_result sealane_stream_begin(sealane_stream *stream, bool sealing, const uint8_t *iv, size_t iv_len);
 sealane_result sealane_stream_aad(sealane_stream *stream, const uint8_t *aad, size_t len);
 /* After all additional data. `len` bytes in, `len` bytes out. */

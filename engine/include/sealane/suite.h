@@ -6,6 +6,7 @@
 #ifndef SEALANE_SUITE_H
 #define SEALANE_SUITE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,23 +26,29 @@ extern "C" {
 typedef enum sealane_cipher_id {
     SEALANE_AES_128_GCM,
     SEALANE_AES_256_GCM,
-    SEALANE_CIPHERS /* how many */
+    SEALANE_CHACHA20_POLY1305,
+    SEALANE_AES_128_CCM,
+    SEALANE_AES_128_CCM_8, /* the same with half of the tag: RFC 6655 4 */
+    SEALANE_CIPHERS        /* how many */
 } sealane_cipher_id;
 
 /* How a record's nonce comes about in TLS 1.2; TLS 1.3 always XORs the sequence number (RFC 8446 5.3). */
 typedef enum sealane_nonce_scheme {
-    SEALANE_NONCE_EXPLICIT, /* 4 bytes from the key block, 8 in the record: RFC 5288 3 */
+    SEALANE_NONCE_EXPLICIT, /* 4 bytes from the key block, 8 in the record: RFC 5288 3, RFC 6655 3 */
     SEALANE_NONCE_XOR,      /* 12 bytes from the key block XOR sequence number: RFC 7905 2 */
 } sealane_nonce_scheme;
 
 typedef struct sealane_cipher {
     sealane_cipher_id id;
-    const char *name; /* as OpenSSL names it: "AES-128-GCM" */
+    const char *name;         /* "AES-128-GCM" */
+    const char *openssl_name; /* as EVP_CIPHER_fetch() takes it; CCM's is one for all lengths of tags */
     uint8_t key_len;
     uint8_t tag_len;
     sealane_nonce_scheme tls12_nonce;
-    uint64_t seal_limit; /* records under one key before a new key is due: RFC 8446 5.5, RFC 9147 4.5.3 */
-    uint64_t open_limit; /* records that may fail authentication under one key: RFC 9147 4.5.3 */
+    uint64_t seal_limit;  /* records under one key before a new key is due: RFC 8446 5.5, RFC 9147 4.5.3 */
+    uint64_t open_limit;  /* records that may fail authentication under one key: RFC 9147 4.5.3 */
+    uint64_t message_max; /* bytes that one nonce can encrypt */
+    bool length_first;    /* the tag covers the whole length before all else (RFC 3610 2.2): no streams */
 } sealane_cipher;
 
 typedef struct sealane_suite {
