@@ -175,15 +175,13 @@ static void cipher_enumerator(FILE *to, sealane_cipher_id cipher)
 
 static void row_write(FILE *to, const calibration_row *row)
 {
-    static const char *const directions[] = {
-        [CALIBRATION_SEAL] = "CALIBRATION_SEAL",
-        [CALIBRATION_OPEN] = "CALIBRATION_OPEN",
-        [CALIBRATION_BOTH] = "CALIBRATION_BOTH",
-    };
+    static const char *const directions[] = {"0", "CALIBRATION_SEAL", "CALIBRATION_OPEN", "CALIBRATION_BOTH"};
 
     fprintf(to, "    {%s,\n     ", cpu_enumerators[row->cpu]);
     cipher_enumerator(to, row->cipher);
-    fprintf(to, ",\n     %s,\n     ", directions[row->direction]);
+    fprintf(to, ",\n     %s%s%s,\n     ", directions[row->use & CALIBRATION_BOTH],
+            (row->use & CALIBRATION_ALONE) != 0 ? " | CALIBRATION_ALONE" : "",
+            (row->use & CALIBRATION_BATCH) != 0 ? " | CALIBRATION_BATCH" : "");
     if (row->max_len == SIZE_MAX)
         fprintf(to, "SIZE_MAX");
     else
@@ -200,14 +198,14 @@ static bool same_order(const ranking *a, const ranking *b)
 }
 
 /* One row for each stretch of classes with the same order. */
-static void rows_write(FILE *to, const subject *s, calibration_direction direction,
+static void rows_write(FILE *to, const subject *s, unsigned use,
                        const ranking ranks[DISPATCH_SIZE_CLASSES], const char *why)
 {
     for (size_t c = 0; c < DISPATCH_SIZE_CLASSES; c++) {
         bool last = c == DISPATCH_SIZE_CLASSES - 1;
         calibration_row row = {.cpu = cpu_classify(),
                                .cipher = s->cipher,
-                               .direction = direction,
+                               .use = use,
                                .max_len = last ? SIZE_MAX : class_max(c),
                                .why = why};
         if (!last && same_order(&ranks[c], &ranks[c + 1]))
