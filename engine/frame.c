@@ -2,6 +2,7 @@
 /* TLS 1.2 and 1.3 framing, nonces, additional data, inner plaintext: frame.h. */
 #include "frame.h"
 
+#include <emmintrin.h>
 #include <string.h>
 #include <openssl/crypto.h>
 #include "aead_key.h"
@@ -279,36 +280,66 @@ bool frame_open_begin(frame *f, sealane_open_op *op, bool batch)
     return true;
 }
 
-static bool block_is_zero(const uint8_t *block)
+/* Bit i of the result: byte i of the block is not zero. */
+static uint64_t bytes_not_zero(const __m128i block[SCAN_BLOCK / 16])
 {
-    uint64_t words[SCAN_BLOCK / 8], sum = 0;
+    uint64_t zero = 0;
 
-    memcpy(words, block, sizeof(words));
-    for (size_t i = 0; i < SCAN_BLOCK / 8; i++)
-        sum |= words[i];
-    return sum == 0;
+    for (unsigned i = 0; i < SCAN_BLOCK / 16; i++)
+        zero |= (uint64_t)_mm_movemask_epi8(_mm_cmpeq_epi8(block[i], _mm_setzero_si128())) << (16 * i);
+    return ~zero;
+}
+
+/* block[index], with the same loads whatever the index is. */
+static uint8_t byte_at(const __m128i block[SCAN_BLOCK / 16], unsigned index)
+{
+    __m128i places = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m128i wanted = _mm_set1_epi8((char)index), found = _mm_setzero_si128();
+
+    for (unsigned i = 0; i < SCAN_BLOCK / 16; i++) {
+        found = _mm_or_si128(found, _mm_and_si128(block[i], _mm_cmpeq_epi8(places, wanted)));
+        places = _mm_add_epi8(places, _mm_set1_epi8(16));
+    }
+    found = _mm_sad_epu8(found, _mm_setzero_si128()); /* sums: one byte is not zero at most */
+    return (uint8_t)(_mm_cvtsi128_si32(found) | _mm_extract_epi16(found, 4));
+}
+
+/* The last SCAN_BLOCK bytes, or all there are with zeros behind. Returns how many bytes stand before them. */
+static size_t tail_load(__m128i block[SCAN_BLOCK / 16], const uint8_t *inner, size_t len)
+{
+    uint8_t short_one[SCAN_BLOCK] = {0};
+    size_t start = len > SCAN_BLOCK ? len - SCAN_BLOCK : 0;
+    const uint8_t *from = inner + start;
+
+    if (len < SCAN_BLOCK)
+        from = memcpy(short_one, inner, len);
+    for (unsigned i = 0; i < SCAN_BLOCK / 16; i++)
+        block[i] = _mm_loadu_si128((const __m128i *)(const void *)(from + 16 * i));
+    return start;
 }
 
 /*
  * RFC 8446 5.4: the content type is the last byte that is not zero. Returns it, 0 if there is none, with the
  * payload's length. What the time of this tells is the length of the padding in blocks of 64 bytes, which the
- * payload's length tells anyone who sees it processed (RFC 8446 E.3); no byte within a block is branched on.
+ * payload's length tells anyone who sees it processed (RFC 8446 E.3); no byte within a block is branched or
+ * indexed on.
  */
 static uint8_t inner_type_find(const uint8_t *inner, size_t len, size_t *payload_len)
 {
-    size_t start, last = 0;
-    unsigned type = 0;
+    __m128i block[SCAN_BLOCK / 16];
+    size_t start = tail_load(block, inner, len);
+    uint64_t present = bytes_not_zero(block);
 
-    while (len > SCAN_BLOCK && block_is_zero(inner + len - SCAN_BLOCK))
-        len -= SCAN_BLOCK;
-    start = len > SCAN_BLOCK ? len - SCAN_BLOCK : 0;
-    for (size_t i = start; i < len; i++) {
-        size_t present = (size_t)0 - (((size_t)inner[i] + 0xff) >> 8); /* all ones if the byte is not zero */
-        last = (i & present) | (last & ~present);
-        type = (inner[i] & (unsigned)present) | (type & ~(unsigned)present);
+    while (present == 0 && start > 0) {
+        len = start;
+        start = tail_load(block, inner, len);
+        present = bytes_not_zero(block);
     }
-    *payload_len = last;
-    return (uint8_t)type;
+    if (present == 0)
+        return 0;
+    unsigned last = 63 - (unsigned)__builtin_clzll(present);
+    *payload_len = start + last;
+    return byte_at(block, last);
 }
 
 static sealane_result inner_deliver(const frame *f, sealane_open_op *op)
