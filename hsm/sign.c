@@ -95,12 +95,9 @@ static hsm_status sign_once(struct hsm_job *job, struct worker *worker, hsm_erro
     job->out_len = sizeof(job->out);
     rv = CK(place.functions, err, place.where, C_Sign, place.session, job->in, job->in_len, job->out,
             &job->out_len);
-    if (rv != CKR_OK) {
-        worker->dirty =
-            true; /* not every token ends the operation on every error (PKCS#11 2.40 section 5.11) */
-        return ckr_status(rv);
-    }
-    return HSM_OK;
+    /* Not every token ends the operation on every error (PKCS#11 2.40 section 5.11). */
+    worker->dirty = rv != CKR_OK;
+    return ckr_status(rv);
 }
 
 /* What a failure can be answered with; each once per operation. */

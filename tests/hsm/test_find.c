@@ -11,7 +11,7 @@ struct result {
     hsm_status status;
     hsm_error err;
     size_t private, public, certs, with_key;
-    char label[64];
+    char label[64], uri[256];
 };
 
 static struct result find(hsm *h, const char *text, hsm_class type)
@@ -28,6 +28,7 @@ static struct result find(hsm *h, const char *text, hsm_class type)
         r.certs += list[i].type == HSM_CLASS_CERT && list[i].cert_len > 0 && list[i].cert[0] == 0x30;
         r.with_key += list[i].key != NULL;
         (void)snprintf(r.label, sizeof(r.label), "%s", list[i].label);
+        (void)snprintf(r.uri, sizeof(r.uri), "%s", list[i].uri);
     }
     hsm_objects_free(list, count);
     hsm_uri_clear(&uri);
@@ -192,9 +193,14 @@ static void several_tokens_are_told_apart(void)
     r = find(h, "pkcs11:token=twin;object=left", HSM_CLASS_PUBLIC);
     CU_ASSERT(r.status == HSM_OK && r.public == 1);
     CU_ASSERT_EQUAL(counted->logins, 0);
+    /* Its URI names the serial number, and so one token: that may be logged in to. */
+    *strstr(r.uri, ";type=public") = '\0';
+    r = find(h, r.uri, HSM_CLASS_PRIVATE);
+    CU_ASSERT(r.status == HSM_OK && r.private == 1 && strcmp(r.label, "left") == 0);
+    CU_ASSERT_EQUAL(counted->logins, 1);
     r = find(h, "pkcs11:token=mail;object=p256", HSM_CLASS_PRIVATE);
     CU_ASSERT(r.status == HSM_OK && r.private == 1);
-    CU_ASSERT_EQUAL(counted->logins, 1);
+    CU_ASSERT_EQUAL(counted->logins, 2);
     r = find(h, "pkcs11:object=p256", HSM_CLASS_PRIVATE);
     CU_ASSERT(r.status == HSM_OK && r.private == 1);
     hsm_free(h);

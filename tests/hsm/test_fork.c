@@ -97,6 +97,36 @@ static void children_of_a_fork_after_the_load_sign(void)
     hsm_key_free(rsa);
 }
 
+static CK_SESSION_HANDLE parents_session;
+
+static int sign_without_the_parents_session(void *arg)
+{
+    CK_SESSION_INFO info;
+    if (sign_some(arg) != 0)
+        return 1;
+    return fixture_functions()->C_GetSessionInfo(parents_session, &info) == CKR_OK ? 2 : 0;
+}
+
+/* SoftHSM2 takes the parent's C_Initialize for the child's own, and its sessions too, until it is finalised.
+ */
+static void child_has_a_module_of_its_own(void)
+{
+    CK_SESSION_INFO info;
+    h = fixture_hsm();
+    ec = find_key(h, "p256");
+    rsa = find_key(h, "rsa");
+    CK_FUNCTION_LIST *f = fixture_functions();
+    for (int i = 0; i < 30; i++) /* a number that the child's own sessions do not reach */
+        CU_ASSERT_EQUAL(
+            f->C_OpenSession(fixture_slot(FIXTURE_TOKEN), CKF_SERIAL_SESSION, NULL, NULL, &parents_session),
+            CKR_OK);
+    CU_ASSERT_EQUAL(run_child(sign_without_the_parents_session, NULL, false), 0);
+    CU_ASSERT_EQUAL(f->C_GetSessionInfo(parents_session, &info), CKR_OK);
+    hsm_key_free(ec);
+    hsm_key_free(rsa);
+    hsm_free(h);
+}
+
 static int fork_again(void *arg)
 {
     if (sign_some(arg) != 0)
@@ -242,6 +272,7 @@ static const CU_TestInfo tests[] = {
 static const CU_TestInfo tests_with_threads[] = {
     {"children of a fork before the load sign", children_of_a_fork_before_the_load_sign},
     {"children of a fork after the load sign", children_of_a_fork_after_the_load_sign},
+    {"a child has a module of its own", child_has_a_module_of_its_own},
     {"grandchildren sign", grandchildren_sign},
     {"a child that does nothing leaves cleanly", child_that_does_nothing_leaves_cleanly},
     {"a job stays with the parent", job_stays_with_the_parent},

@@ -45,6 +45,7 @@ static CK_RV count_login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CH
 
 static CK_RV count_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info)
 {
+    atomic_fetch_add(&count->lookups, 1);
     if (count->away)
         return CKR_TOKEN_NOT_PRESENT;
     CK_RV rv = real.C_GetTokenInfo(slot, info);

@@ -25,7 +25,8 @@ struct count_file {
     count_field rsa_pss;    /* CKM_RSA_PKCS_PSS */
     count_field ecdsa;      /* CKM_ECDSA */
     count_field other;
-    count_field held; /* threads that wait in C_Sign now because of `hold` */
+    count_field held;    /* threads that wait in C_Sign now because of `hold` */
+    count_field lookups; /* calls of C_GetTokenInfo */
     /* Orders. Zero means: as the real module does. */
     count_field hold; /* C_Sign waits as long as this is not zero */
     count_field
