@@ -605,6 +605,7 @@ void hop_release(struct hop *hop)
     hop->handler = NULL;
     hop->recipient = NULL;
     if (hop->state != STATE_READY && hop->state != STATE_RSET) {
+        /* In the middle of a message the next hop must not take anything for complete. */
         leave(hop, false);
         return;
     }

@@ -47,7 +47,7 @@ void hop_finish(struct hop *hop);
 /* Gives the transaction up; only between hop_recipient's event and hop_data. */
 void hop_reset(struct hop *hop);
 
-/* The owner leaves: QUIT, in good order. */
+/* The owner leaves: QUIT if that is in order now, between transactions; otherwise as hop_abort. */
 void hop_release(struct hop *hop);
 /* The owner leaves in the middle: the connection ends without a final dot. */
 void hop_abort(struct hop *hop);

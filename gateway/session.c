@@ -115,14 +115,8 @@ static void end_session(struct session *s, enum goodbye goodbye)
 
     if (s->io == NULL)
         return;
-    if (s->hop != NULL) {
-        /* Between transactions QUIT is in order; in the middle the next hop must not take anything for
-         * complete. */
-        if (s->state == STATE_DATA || s->waiting != WAIT_NOTHING)
-            hop_abort(s->hop);
-        else
-            hop_release(s->hop);
-    }
+    if (s->hop != NULL)
+        hop_release(s->hop);
     s->hop = NULL;
     if (goodbye == GOODBYE)
         io_close(s->io);

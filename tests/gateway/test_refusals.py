@@ -221,6 +221,7 @@ class Senders(GatewayTest):
         _, port = self.start_hop()
         gateway = self.start(port)
         os.kill(gateway.process.pid, signal.SIGSTOP)  # it accepts only after the bytes are there
+        wait_for_stop(gateway)
         peer = raw_connect(gateway.port)
         peer.send("EHLO client.test\r\n")
         os.kill(gateway.process.pid, signal.SIGCONT)
@@ -313,6 +314,18 @@ class Senders(GatewayTest):
             peer = raw_connect(gateway.port)
             if peer.reply().startswith("220"):
                 break
+
+
+def wait_for_stop(gateway):
+    """Until every thread of the gateway is stopped: kill returns before that."""
+    folder = f"/proc/{gateway.process.pid}/task"
+
+    def state(task):
+        with open(f"{folder}/{task}/stat", encoding="ascii") as f:
+            return f.read().rpartition(")")[2].split()[0]
+
+    while not all(state(task) == "T" for task in os.listdir(folder)):
+        os.sched_yield()
 
 
 class SendersDying(GatewayTest):
@@ -602,38 +615,42 @@ class NextHops(GatewayTest):
                 peer.close()
 
     def test_connection_is_used_again_and_replaced_when_it_was_closed(self):
-        closing = threading.Event()
+        """Closed between two messages, or in answer to the next MAIL: either way nobody hears of it."""
+        for hears_mail in (False, True):
+            with self.subTest(hears_mail=hears_mail):
+                closing = threading.Event()
 
-        def script(hop, number, me):
-            hop.send("220 hop.test\r\n")
-            count = 0
-            while True:
-                command = hop.line()
-                if command == "QUIT":
-                    hop.send("221 2.0.0 bye\r\n")
-                    return
-                hop.send("354 go\r\n" if command == "DATA" else "250 2.0.0 ok\r\n")
-                if command == "DATA":
-                    while hop.line() != ".":
-                        pass
-                    count += 1
-                    hop.send(f"250 2.0.0 connection {number} message {count}\r\n")
-                    if number == 1 and count == 2:
-                        hop.close()
-                        closing.set()
-                        return
+                def script(hop, number, _me):
+                    hop.send("220 hop.test\r\n")
+                    count = 0
+                    while True:
+                        command = hop.line()
+                        if command == "QUIT" or (count == 2 and number == 1):
+                            return
+                        hop.send("354 go\r\n" if command == "DATA" else "250 2.0.0 ok\r\n")
+                        if command == "DATA":
+                            while hop.line() != ".":
+                                pass
+                            count += 1
+                            hop.send(f"250 2.0.0 connection {number} message {count}\r\n")
+                            if number == 1 and count == 2:
+                                closing.set()
+                                if not hears_mail:
+                                    return
 
-        hop = self.start_script(script)
-        gateway = self.start(hop.port, hop_tls="none")
-        peer = greeted(gateway.port)
-        answers = []
-        for _ in range(4):
-            envelope(peer)
-            peer.send(stuffed(MESSAGE))
-            answers.append(peer.reply())
-            if len(answers) == 2:
-                self.assertTrue(closing.wait(PATIENCE))
-        self.assertEqual(answers, [f"250 2.0.0 connection {c} message {m}" for c, m in ((1, 1), (1, 2), (2, 1), (2, 2))])
+                hop = self.start_script(script)
+                gateway = self.start(hop.port, hop_tls="none")
+                peer = greeted(gateway.port)
+                answers = []
+                for _ in range(4):
+                    envelope(peer)
+                    peer.send(stuffed(MESSAGE))
+                    answers.append(peer.reply())
+                    if len(answers) == 2:
+                        self.assertTrue(closing.wait(PATIENCE))
+                self.assertEqual(answers, [f"250 2.0.0 connection {c} message {m}"
+                                           for c, m in ((1, 1), (1, 2), (2, 1), (2, 2))])
+                peer.close()
 
     def test_silent_next_hop(self):
         """Waits for the gateway to lose patience, which the settings make short."""
