@@ -75,18 +75,31 @@ static void ranking_sort(ranking *rank)
         }
 }
 
-/* Records one by one and in batches count alike: dispatch makes no difference between them. */
-static bool class_rank(const subject *s, bool sealing, size_t class_id, size_t rounds, ranking *rank)
+/* What dispatch tells apart, and how it is measured. */
+static const struct use {
+    bool sealing;
+    size_t batches[3]; /* ends with 0 */
+    unsigned calibration;
+    const char *name;
+} uses[] = {
+    {true, {1}, CALIBRATION_SEAL | CALIBRATION_ALONE, "seal"},
+    {true, {4, 16}, CALIBRATION_SEAL | CALIBRATION_BATCH, "seal batch"},
+    {false, {1}, CALIBRATION_OPEN | CALIBRATION_ALONE, "open"},
+    {false, {4, 16}, CALIBRATION_OPEN | CALIBRATION_BATCH, "open batch"},
+};
+#define USES (sizeof(uses) / sizeof(uses[0]))
+
+static bool class_rank(const subject *s, const struct use *use, size_t class_id, size_t rounds, ranking *rank)
 {
-    static const size_t batches[] = {1, 16};
     size_t sizes[SIZES_PER_CLASS], cases = 0;
     double best;
 
+    fprintf(stderr, "measuring %s, %s, up to %zu bytes\n", s->name, use->name, class_max(class_id));
     memset(rank, 0, sizeof(*rank));
     class_sizes(class_id, sizes);
     for (size_t i = 0; i < SIZES_PER_CLASS; i++)
-        for (size_t b = 0; b < sizeof(batches) / sizeof(batches[0]); b++, cases++) {
-            workload load = {.subject = s, .sealing = sealing, .size = sizes[i], .batch = batches[b]};
+        for (const size_t *batch = use->batches; *batch != 0; batch++, cases++) {
+            workload load = {.subject = s, .sealing = use->sealing, .size = sizes[i], .batch = *batch};
             if (!case_add(&load, rounds, rank))
                 return false;
         }
@@ -106,22 +119,17 @@ static bool measurable(const subject *s)
     return s->carried && s->kind != SUBJECT_CBC_HMAC;
 }
 
-static void progress(const subject *s, bool sealing, size_t class_id)
-{
-    fprintf(stderr, "measuring %s, %s, up to %zu bytes\n", s->name, sealing ? "sealing" : "opening",
-            class_max(class_id));
-}
-
 /* ---- The list ---- */
 
-static void list_line(const subject *s, bool sealing, size_t class_id, const ranking *rank)
+static void list_line(const subject *s, const struct use *use, size_t class_id, const ranking *rank)
 {
-    const char *why, *chosen = sealane_backend_for(s->cipher, sealing, class_max(class_id), &why);
-    const char *last = class_id == DISPATCH_SIZE_CLASSES - 1 ? "more" : NULL;
+    bool last = class_id == DISPATCH_SIZE_CLASSES - 1, batch = use->batches[0] > 1;
+    const char *why, *chosen = (batch ? sealane_backend_for_batch : sealane_backend_for)(
+                         s->cipher, use->sealing, class_max(class_id), &why);
 
-    printf("%-20s %-5s ", s->name, sealing ? "seal" : "open");
-    if (last != NULL)
-        printf("%6s", last);
+    printf("%-18s %-10s ", s->name, use->name);
+    if (last)
+        printf("%6s", "more");
     else
         printf("%6zu", class_max(class_id));
     printf("  %-9s", chosen);
@@ -129,24 +137,23 @@ static void list_line(const subject *s, bool sealing, size_t class_id, const ran
         printf("  %s %.2f%s", rank->order[i]->name, rank->times[i],
                i == 0 && strcmp(rank->order[i]->name, chosen) != 0 ? " (!)" : "");
     printf("    %s\n", why);
+    fflush(stdout);
 }
 
 bool calibrate_list(const subject subjects[], size_t count, size_t rounds)
 {
     ranking rank;
 
-    printf("%-20s %-5s %6s  %-9s  time of each backend, the fastest's being 1; dispatch's reason\n", "cipher",
-           "", "up to", "chosen");
+    printf("%-18s %-10s %6s  %-9s  time of each backend, the fastest's being 1; dispatch's reason\n",
+           "cipher", "", "up to", "chosen");
     for (size_t i = 0; i < count; i++)
-        for (int sealing = 1; measurable(&subjects[i]) && sealing >= 0; sealing--)
+        for (size_t u = 0; measurable(&subjects[i]) && u < USES; u++)
             for (size_t c = 0; c < DISPATCH_SIZE_CLASSES; c++) {
-                progress(&subjects[i], sealing, c);
-                if (!class_rank(&subjects[i], sealing, c, rounds, &rank))
+                if (!class_rank(&subjects[i], &uses[u], c, rounds, &rank))
                     return false;
-                list_line(&subjects[i], sealing, c, &rank);
-                fflush(stdout);
+                list_line(&subjects[i], &uses[u], c, &rank);
             }
-    printf("(!): the calibration no longer agrees with this machine, or the machine was busy\n");
+    printf("(!): the calibration does not agree with what was measured now\n");
     return true;
 }
 
@@ -173,15 +180,34 @@ static void cipher_enumerator(FILE *to, sealane_cipher_id cipher)
         fputc(*c == '-' ? '_' : *c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c, to);
 }
 
+static void use_enumerators(FILE *to, unsigned use)
+{
+    static const struct {
+        unsigned bits;
+        const char *name;
+    } names[] = {
+        {CALIBRATION_BOTH, "CALIBRATION_BOTH"},   {CALIBRATION_SEAL, "CALIBRATION_SEAL"},
+        {CALIBRATION_OPEN, "CALIBRATION_OPEN"},   {CALIBRATION_ALONE, "CALIBRATION_ALONE"},
+        {CALIBRATION_BATCH, "CALIBRATION_BATCH"},
+    };
+    const char *between = "";
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if ((use & names[i].bits) != names[i].bits)
+            continue;
+        fprintf(to, "%s%s", between, names[i].name);
+        between = " | ";
+        use &= ~names[i].bits;
+    }
+}
+
 static void row_write(FILE *to, const calibration_row *row)
 {
-    static const char *const directions[] = {"0", "CALIBRATION_SEAL", "CALIBRATION_OPEN", "CALIBRATION_BOTH"};
-
     fprintf(to, "    {%s,\n     ", cpu_enumerators[row->cpu]);
     cipher_enumerator(to, row->cipher);
-    fprintf(to, ",\n     %s%s%s,\n     ", directions[row->use & CALIBRATION_BOTH],
-            (row->use & CALIBRATION_ALONE) != 0 ? " | CALIBRATION_ALONE" : "",
-            (row->use & CALIBRATION_BATCH) != 0 ? " | CALIBRATION_BATCH" : "");
+    fprintf(to, ",\n     ");
+    use_enumerators(to, row->use);
+    fprintf(to, ",\n     ");
     if (row->max_len == SIZE_MAX)
         fprintf(to, "SIZE_MAX");
     else
@@ -198,8 +224,8 @@ static bool same_order(const ranking *a, const ranking *b)
 }
 
 /* One row for each stretch of classes with the same order. */
-static void rows_write(FILE *to, const subject *s, unsigned use,
-                       const ranking ranks[DISPATCH_SIZE_CLASSES], const char *why)
+static void rows_write(FILE *to, const subject *s, unsigned use, const ranking ranks[DISPATCH_SIZE_CLASSES],
+                       const char *why)
 {
     for (size_t c = 0; c < DISPATCH_SIZE_CLASSES; c++) {
         bool last = c == DISPATCH_SIZE_CLASSES - 1;
@@ -216,20 +242,40 @@ static void rows_write(FILE *to, const subject *s, unsigned use,
     }
 }
 
+static bool same_ranks(const ranking a[DISPATCH_SIZE_CLASSES], const ranking b[DISPATCH_SIZE_CLASSES])
+{
+    for (size_t c = 0; c < DISPATCH_SIZE_CLASSES; c++)
+        if (!same_order(&a[c], &b[c]))
+            return false;
+    return true;
+}
+
+/* As few rows as say it all. The indices are those of `uses`. */
 static bool subject_write(FILE *to, const subject *s, size_t rounds, const char *why)
 {
-    ranking seal[DISPATCH_SIZE_CLASSES], open[DISPATCH_SIZE_CLASSES];
-    bool alike = true;
+    enum { SEAL, SEAL_BATCH, OPEN, OPEN_BATCH };
+    ranking ranks[USES][DISPATCH_SIZE_CLASSES];
+    bool directions_alike, ways_alike;
 
-    for (size_t c = 0; c < DISPATCH_SIZE_CLASSES; c++) {
-        progress(s, true, c);
-        if (!class_rank(s, true, c, rounds, &seal[c]) || !class_rank(s, false, c, rounds, &open[c]))
-            return false;
-        alike = alike && same_order(&seal[c], &open[c]);
+    for (size_t u = 0; u < USES; u++)
+        for (size_t c = 0; c < DISPATCH_SIZE_CLASSES; c++)
+            if (!class_rank(s, &uses[u], c, rounds, &ranks[u][c]))
+                return false;
+    directions_alike =
+        same_ranks(ranks[SEAL], ranks[OPEN]) && same_ranks(ranks[SEAL_BATCH], ranks[OPEN_BATCH]);
+    ways_alike = same_ranks(ranks[SEAL], ranks[SEAL_BATCH]) && same_ranks(ranks[OPEN], ranks[OPEN_BATCH]);
+    if (directions_alike && ways_alike) {
+        rows_write(to, s, CALIBRATION_BOTH, ranks[SEAL], why);
+    } else if (directions_alike) {
+        rows_write(to, s, CALIBRATION_BOTH | CALIBRATION_ALONE, ranks[SEAL], why);
+        rows_write(to, s, CALIBRATION_BOTH | CALIBRATION_BATCH, ranks[SEAL_BATCH], why);
+    } else if (ways_alike) {
+        rows_write(to, s, CALIBRATION_SEAL, ranks[SEAL], why);
+        rows_write(to, s, CALIBRATION_OPEN, ranks[OPEN], why);
+    } else {
+        for (size_t u = 0; u < USES; u++)
+            rows_write(to, s, uses[u].calibration, ranks[u], why);
     }
-    rows_write(to, s, alike ? CALIBRATION_BOTH : CALIBRATION_SEAL, seal, why);
-    if (!alike)
-        rows_write(to, s, CALIBRATION_OPEN, open, why);
     return true;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which backend is best for which cipher, direction and size class on this CPU: measured anew, to be compared
+ * Which backend is best for which cipher, use (sealing or opening, alone or in a batch) and size class on this CPU: measured anew, to be compared
  * with what dispatch chose, or to become the engine's table (engine/calibration.c).
  */
 #ifndef BENCH_RECORDS_CALIBRATE_H

@@ -58,7 +58,7 @@ failed:
 static bool tls13_carries(const contestant *who, const workload *load)
 {
     (void)who;
-    return load->subject->kind != SUBJECT_CBC_HMAC && reference_cipher(load->subject->name) != NULL;
+    return load->subject->kind != SUBJECT_CBC_HMAC && reference_cipher(load->subject->openssl_name) != NULL;
 }
 
 /* derive_secret_key_and_iv() in ssl/tls13_enc.c */
@@ -67,7 +67,8 @@ static bool tls13_key(EVP_CIPHER_CTX *ctx, const workload *load, size_t index)
     traffic_key k = traffic_key_make(load->subject, index);
     int tag_len = (int)load->subject->tag_len;
 
-    return EVP_CipherInit_ex(ctx, reference_cipher(load->subject->name), NULL, NULL, NULL, load->sealing) &&
+    return EVP_CipherInit_ex(ctx, reference_cipher(load->subject->openssl_name), NULL, NULL, NULL,
+                             load->sealing) &&
            EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_IVLEN, SEALANE_NONCE_LEN, NULL) > 0 &&
            (load->subject->kind != SUBJECT_CCM ||
             EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, tag_len, NULL) > 0) &&
@@ -130,7 +131,7 @@ const contestant contestant_evp_tls13 = {.name = "evp-tls13",
 static bool tls12_carries(const contestant *who, const workload *load)
 {
     (void)who;
-    return reference_cipher(load->subject->name) != NULL;
+    return reference_cipher(load->subject->openssl_name) != NULL;
 }
 
 /* tls_provider_set_tls_params() in ssl/t1_enc.c */
@@ -147,7 +148,7 @@ static bool tls_params_set(EVP_CIPHER_CTX *ctx)
 
 static bool tls12_key(EVP_CIPHER_CTX *ctx, const workload *load, size_t index)
 {
-    const EVP_CIPHER *cipher = reference_cipher(load->subject->name);
+    const EVP_CIPHER *cipher = reference_cipher(load->subject->openssl_name);
     traffic_key k = traffic_key_make(load->subject, index);
     int tag_len = (int)load->subject->tag_len;
     bool right = false;

@@ -38,9 +38,18 @@ static bool digest_fits(const SSL_CIPHER *c, const subject *s)
     return SSL_CIPHER_get_digest_nid(c) == nid;
 }
 
+/* CCM's suites with short and long tags are of one cipher; only their names tell which is which. */
+static bool tag_fits(const SSL_CIPHER *c, const subject *s)
+{
+    const char *name = SSL_CIPHER_get_name(c);
+    bool is_short = strstr(name, "CCM8") != NULL || strstr(name, "CCM_8") != NULL;
+
+    return is_short == (s->kind == SUBJECT_CCM && s->tag_len == 8);
+}
+
 static bool cipher_fits(const SSL_CIPHER *c, const subject *s)
 {
-    int nid = s->kind != SUBJECT_CBC_HMAC ? EVP_CIPHER_get_nid(reference_cipher(s->name))
+    int nid = s->kind != SUBJECT_CBC_HMAC ? EVP_CIPHER_get_nid(reference_cipher(s->openssl_name))
               : s->key_len == 16          ? NID_aes_128_cbc
                                           : NID_aes_256_cbc;
     bool tls13 = strcmp(SSL_CIPHER_get_version(c), "TLSv1.3") == 0;
@@ -48,7 +57,8 @@ static bool cipher_fits(const SSL_CIPHER *c, const subject *s)
     bool reachable =
         tls13 || (SSL_CIPHER_get_auth_nid(c) == NID_auth_ecdsa && SSL_CIPHER_get_kx_nid(c) == NID_kx_ecdhe);
 
-    return reachable && nid != NID_undef && SSL_CIPHER_get_cipher_nid(c) == nid && digest_fits(c, s);
+    return reachable && nid != NID_undef && SSL_CIPHER_get_cipher_nid(c) == nid && digest_fits(c, s) &&
+           tag_fits(c, s);
 }
 
 /* Narrows both ends to the suite of that cipher, TLS 1.3 first. */
@@ -57,7 +67,7 @@ static bool suite_narrow(SSL_CTX *ctx, const subject *s)
     STACK_OF(SSL_CIPHER) * all;
     const SSL_CIPHER *found = NULL;
     const char *tls13_all = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:"
-                            "TLS_AES_128_CCM_SHA256";
+                            "TLS_AES_128_CCM_SHA256:TLS_AES_128_CCM_8_SHA256";
     bool tls13;
 
     if (!SSL_CTX_set_cipher_list(ctx, "ALL:@SECLEVEL=0") || !SSL_CTX_set_ciphersuites(ctx, tls13_all))

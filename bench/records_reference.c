@@ -57,7 +57,7 @@ static bool aead_run(const ring *r, const slot *s, uint8_t *data, bool sealing)
     const subject *what = r->load.subject;
     traffic_key k = traffic_key_make(what, s->key);
     EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-    const EVP_CIPHER *cipher = reference_cipher(what->name);
+    const EVP_CIPHER *cipher = reference_cipher(what->openssl_name);
     uint8_t nonce[SEALANE_NONCE_LEN], *tag = data + r->load.size;
     int len, size = (int)r->load.size, tag_len = (int)what->tag_len;
     size_t explicit_len = format_explicit_len(what, r->format);

@@ -38,11 +38,12 @@ static bool digest_read(subject *s, const char *name)
     return false;
 }
 
+/* `name` is OpenSSL's. */
 static bool subject_read(subject *s, const char *name)
 {
     const char *composite = strstr(name, CBC_HMAC);
 
-    *s = (subject){.name = name, .tag_len = SEALANE_TAG_MAX};
+    *s = (subject){.name = name, .openssl_name = name, .tag_len = SEALANE_TAG_MAX};
     if (strcasecmp(name, "ChaCha20-Poly1305") == 0) {
         s->kind = SUBJECT_CHACHA;
         s->key_len = 32;
@@ -73,11 +74,13 @@ size_t subjects_list(subject list[SUBJECTS_MAX])
 
     for (unsigned id = 0; id < SEALANE_CIPHERS && count < SUBJECTS_MAX; id++) {
         const sealane_cipher *row = sealane_cipher_get((sealane_cipher_id)id);
-        if (!subject_read(&list[count], row->name)) {
+        if (!subject_read(&list[count], row->openssl_name)) {
             fprintf(stderr, "bench-records: left out %s: what kind of cipher is that? (records_subject.c)\n",
                     row->name);
             continue;
         }
+        list[count].name = row->name;
+        list[count].tag_len = row->tag_len;
         list[count].carried = true;
         list[count].cipher = row->id;
         count++;

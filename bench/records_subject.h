@@ -2,8 +2,8 @@
 /*
  * What is measured: the ciphers of the engine's table as it is in this build, and those which only the peers
  * carry yet, so that one sees what is to be beaten. How libssl and IPsec-MB drive a cipher follows from its
- * kind, and its kind from its name, which is OpenSSL's (sealane/suite.h): a new row of the engine's table is
- * measured without a change here.
+ * kind, and its kind from its name at OpenSSL (sealane/suite.h): a new row of the engine's table is measured
+ * without a change here.
  */
 #ifndef BENCH_RECORDS_SUBJECT_H
 #define BENCH_RECORDS_SUBJECT_H
@@ -25,7 +25,8 @@ typedef enum subject_kind {
 } subject_kind;
 
 typedef struct subject {
-    const char *name; /* OpenSSL's: what EVP_CIPHER_fetch() takes */
+    const char *name;
+    const char *openssl_name; /* what EVP_CIPHER_fetch() takes */
     subject_kind kind;
     bool carried;             /* by the engine: `cipher` is its row */
     sealane_cipher_id cipher; /* if carried */

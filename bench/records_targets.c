@@ -124,9 +124,9 @@ static bool comparable(const char *name)
 static void chosen_name(const workload *load, char *name, size_t len)
 {
     snprintf(name, len, "backend-%s",
-             load->subject->carried
-                 ? sealane_backend_for(load->subject->cipher, load->sealing, load->size, NULL)
-                 : "none");
+             load->subject->carried ? (load->batch > 1 ? sealane_backend_for_batch : sealane_backend_for)(
+                                          load->subject->cipher, load->sealing, load->size, NULL)
+                                    : "none");
 }
 
 static void dispatch_evaluate(const result results[], size_t count, target_outcome *o)

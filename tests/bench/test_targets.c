@@ -79,6 +79,8 @@ static void test_what_was_not_measured_is_not_reached(void)
     CU_ASSERT_TRUE(targets_reached(outcomes, count));
     outcomes[count - 1].reached = false;
     CU_ASSERT_FALSE(targets_reached(outcomes, count));
+    outcomes[count - 1].measured = false;
+    CU_ASSERT_FALSE(targets_reached(outcomes, count));
     result_free(&r);
 }
 
