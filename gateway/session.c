@@ -20,8 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RECEIVED_MAX  1024u
-#define KEY_FAILED_MS 1000u /* after a signature that failed, STARTTLS is answered 454 for so long */
+#define RECEIVED_MAX 1024u
 
 enum state {
     STATE_START, /* not greeted, or not since STARTTLS */
@@ -331,7 +330,8 @@ static void do_helo(struct session *s, const struct command *command)
 static bool key_is_failing(const struct session *s)
 {
     uint64_t failed = atomic_load(&s->loop->gateway->key_failed_at[s->connector]);
-    return failed != 0 && loop_now(s->loop) - failed < KEY_FAILED_MS;
+    uint64_t retry = (uint64_t)settings_of(s)->timeouts.key_retry * 1000;
+    return failed != 0 && loop_now(s->loop) < failed + retry;
 }
 
 static void do_starttls(struct session *s, const struct command *command)

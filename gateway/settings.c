@@ -314,11 +314,17 @@ static cfg_opt_t receive_limits[] =
  * downstream before that, or it would send the message again while the next hop still takes it (RFC 1047).
  */
 static cfg_opt_t timeout_opts[] = {
-    CFG_INT_CB("command", 300, CFGF_NONE, parse_time),    CFG_INT_CB("handshake", 60, CFGF_NONE, parse_time),
-    CFG_INT_CB("rate_window", 60, CFGF_NONE, parse_time), CFG_INT_CB("connect", 30, CFGF_NONE, parse_time),
-    CFG_INT_CB("envelope", 240, CFGF_NONE, parse_time),   CFG_INT_CB("data", 100, CFGF_NONE, parse_time),
-    CFG_INT_CB("block", 150, CFGF_NONE, parse_time),      CFG_INT_CB("final", 540, CFGF_NONE, parse_time),
-    CFG_INT_CB("drain", 30, CFGF_NONE, parse_time),       CFG_END(),
+    CFG_INT_CB("command", 300, CFGF_NONE, parse_time),
+    CFG_INT_CB("handshake", 60, CFGF_NONE, parse_time),
+    CFG_INT_CB("key_retry", 1, CFGF_NONE, parse_time),
+    CFG_INT_CB("rate_window", 60, CFGF_NONE, parse_time),
+    CFG_INT_CB("connect", 30, CFGF_NONE, parse_time),
+    CFG_INT_CB("envelope", 240, CFGF_NONE, parse_time),
+    CFG_INT_CB("data", 100, CFGF_NONE, parse_time),
+    CFG_INT_CB("block", 150, CFGF_NONE, parse_time),
+    CFG_INT_CB("final", 540, CFGF_NONE, parse_time),
+    CFG_INT_CB("drain", 30, CFGF_NONE, parse_time),
+    CFG_END(),
 };
 
 static cfg_opt_t certificate_opts[] = {
@@ -436,6 +442,7 @@ static void take_timeouts(cfg_t *cfg, struct timeouts *t)
 {
     t->command = cfg_getint(cfg, "command");
     t->handshake = cfg_getint(cfg, "handshake");
+    t->key_retry = cfg_getint(cfg, "key_retry");
     t->rate_window = cfg_getint(cfg, "rate_window");
     t->connect = cfg_getint(cfg, "connect");
     t->envelope = cfg_getint(cfg, "envelope");

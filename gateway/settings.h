@@ -40,7 +40,8 @@ struct limits {
 /* Seconds. */
 struct timeouts {
     long command;     /* a sender's next whole command line */
-    long handshake;   /* a TLS handshake, either side */
+    long handshake;   /* a sender's TLS handshake */
+    long key_retry;   /* after a signature that failed: STARTTLS is answered 454 for so long */
     long rate_window; /* over which minimum_rate is measured */
     long connect;     /* TCP connection to a next hop, all its addresses */
     long envelope;    /* next hop: from connected to the answer to RCPT, and for each further RCPT */

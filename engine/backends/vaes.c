@@ -88,7 +88,7 @@ VAES_INLINE sealane_result message_end(backend_op *op, __m128i tag, const bool s
 }
 
 /* Short messages of one cipher and of equally many blocks, side by side. */
-VAES_INLINE void lanes_run(backend_op *const ops[], const size_t lanes, const size_t blocks,
+VAES_INLINE void short_run(backend_op *const ops[], const size_t lanes, const size_t blocks,
                            const bool sealing)
 {
     ending ends[LANES_MAX];
@@ -103,23 +103,62 @@ VAES_INLINE void lanes_run(backend_op *const ops[], const size_t lanes, const si
         ops[lane]->result = message_end(ops[lane], tags[lane], sealing);
 }
 
-/* All numbers of blocks that an ending can have, for the routine of each. */
-#define EACH_TO_8(DO)  DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8)
-#define EACH_TO_16(DO) EACH_TO_8(DO) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16)
+/*
+ * The routines for each number of blocks, of one short message and of two. Out of line and reached through
+ * tables: in one function they would be slow to compile, and what they have in common would be computed, and
+ * spilled, before it branches to one of them.
+ */
+#define VAES_OUT_OF_LINE __attribute__((noinline)) VAES_CODE static
 
-VAES_INLINE sealane_result short_run(backend_op *op, const bool sealing)
-{
-    switch (ending_blocks(op->len)) {
-#define RUN(blocks)                                                                                          \
-    case blocks:                                                                                             \
-        lanes_run(&op, 1, blocks, sealing);                                                                  \
-        break;
-        EACH_TO_16(RUN)
-#undef RUN
+typedef void short_routine(backend_op *const ops[]);
+
+#define DEFINE_TWO(n)                                                                                        \
+    VAES_OUT_OF_LINE void seal_two_##n(backend_op *const ops[])                                              \
+    {                                                                                                        \
+        short_run(ops, 2, n, true);                                                                          \
+    }                                                                                                        \
+    VAES_OUT_OF_LINE void open_two_##n(backend_op *const ops[])                                              \
+    {                                                                                                        \
+        short_run(ops, 2, n, false);                                                                         \
     }
-    return op->result;
-}
+#define DEFINE_ONE(n)                                                                                        \
+    VAES_OUT_OF_LINE void seal_one_##n(backend_op *const ops[])                                              \
+    {                                                                                                        \
+        short_run(ops, 1, n, true);                                                                          \
+    }                                                                                                        \
+    VAES_OUT_OF_LINE void open_one_##n(backend_op *const ops[])                                              \
+    {                                                                                                        \
+        short_run(ops, 1, n, false);                                                                         \
+    }
 
+/* clang-format off */
+#define EACH_TO_8(DO, prefix) DO(prefix, 0) DO(prefix, 1) DO(prefix, 2) DO(prefix, 3) DO(prefix, 4) DO(prefix, 5) \
+    DO(prefix, 6) DO(prefix, 7) DO(prefix, 8)
+#define EACH_TO_16(DO, prefix) EACH_TO_8(DO, prefix) DO(prefix, 9) DO(prefix, 10) DO(prefix, 11) DO(prefix, 12) \
+    DO(prefix, 13) DO(prefix, 14) DO(prefix, 15) DO(prefix, 16)
+#define DEFINE(which, n) DEFINE_##which(n)
+#define NAME(prefix, n) prefix##_##n,
+
+EACH_TO_8(DEFINE, TWO)
+EACH_TO_16(DEFINE, ONE)
+
+static short_routine *const seal_two[] = {EACH_TO_8(NAME, seal_two)};
+static short_routine *const open_two[] = {EACH_TO_8(NAME, open_two)};
+static short_routine *const seal_one[] = {EACH_TO_16(NAME, seal_one)};
+static short_routine *const open_one[] = {EACH_TO_16(NAME, open_one)};
+/* clang-format on */
+
+/*
+ * No instruction, but compilers do not know any more what the pointer points to. The endings of a long
+ * message have much in common, and gcc would compute that before it branches to one of them, and spill it
+ * all.
+ */
+#define FORGET_VALUES_AT(pointer) __asm__ volatile("" : "+r"(pointer))
+
+/*
+ * Not through a table, like the short ones: what is known of a message lies in registers here, and a routine
+ * that loads from memory what has just been stored in pieces waits a hundred cycles for it.
+ */
 VAES_INLINE sealane_result long_run(backend_op *op, const bool sealing)
 {
     ending end;
@@ -130,22 +169,20 @@ VAES_INLINE sealane_result long_run(backend_op *op, const bool sealing)
     end = ending_begin(op);
     message_turns(&end, op->nonce, sealing);
     switch (ending_blocks(end.left)) {
-#define RUN(blocks)                                                                                          \
+#define RUN(unused, blocks)                                                                                  \
     case blocks:                                                                                             \
+        FORGET_VALUES_AT(end.key);                                                                           \
+        FORGET_VALUES_AT(end.in);                                                                            \
+        FORGET_VALUES_AT(end.turn.rest);                                                                     \
         endings_run(&end, &tag, 1, blocks, sealing, true);                                                   \
         break;
-        EACH_TO_16(RUN)
+        EACH_TO_16(RUN, unused)
 #undef RUN
     }
     return op->result = message_end(op, tag, sealing);
 }
 
-/*
- * Out of line: the short ones need not save and restore what the long ones use, and a batch need not have
- * copies of them all.
- */
-#define VAES_OUT_OF_LINE __attribute__((noinline)) VAES_CODE static
-
+/* Out of line, so that a short message need not save and restore what a long one uses. */
 VAES_OUT_OF_LINE sealane_result seal_long(backend_op *op)
 {
     return long_run(op, true);
@@ -156,26 +193,20 @@ VAES_OUT_OF_LINE sealane_result open_long(backend_op *op)
     return long_run(op, false);
 }
 
-VAES_OUT_OF_LINE sealane_result vaes_seal(backend_op *op)
+VAES_CODE static sealane_result vaes_seal(backend_op *op)
 {
-    return op->len > ENDING_MAX ? seal_long(op) : short_run(op, true);
+    if (op->len > ENDING_MAX)
+        return seal_long(op);
+    seal_one[ending_blocks(op->len)](&op);
+    return op->result;
 }
 
-VAES_OUT_OF_LINE sealane_result vaes_open(backend_op *op)
+VAES_CODE static sealane_result vaes_open(backend_op *op)
 {
-    return op->len > ENDING_MAX ? open_long(op) : short_run(op, false);
-}
-
-VAES_INLINE void two_run(backend_op *const ops[], size_t blocks, const bool sealing)
-{
-    switch (blocks) {
-#define RUN(blocks)                                                                                          \
-    case blocks:                                                                                             \
-        lanes_run(ops, 2, blocks, sealing);                                                                  \
-        break;
-        EACH_TO_8(RUN)
-#undef RUN
-    }
+    if (op->len > ENDING_MAX)
+        return open_long(op);
+    open_one[ending_blocks(op->len)](&op);
+    return op->result;
 }
 
 /*
@@ -199,7 +230,7 @@ VAES_INLINE void many_run(backend_op *const ops[], size_t count, const bool seal
             two[0] = waiting[blocks];
             two[1] = ops[i];
             waiting[blocks] = NULL;
-            two_run(two, blocks, sealing);
+            (sealing ? seal_two : open_two)[blocks](two);
         }
     }
     for (size_t blocks = 0; blocks <= TWO_BLOCKS_MAX; blocks++) {

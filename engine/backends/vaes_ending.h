@@ -37,18 +37,14 @@
 #define ENDING_PAIRS  (ENDING_BLOCKS / 2 + 1)
 #define LANES_MAX     2
 
-#if defined(__clang__)
+/* Loops with constant bounds over vectors in registers; sanitizers want loops, and memory to check. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
+#define UNROLL
+#elif defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
-
-/*
- * No instruction, but the compiler does not know any more what the pointer points to. The routines of all
- * numbers of blocks have much in common, and gcc would compute that before it branches to one of them, and
- * spill it all.
- */
-#define FORGET_VALUES_AT(pointer) __asm__ volatile("" : "+r"(pointer))
 
 /* Two rows of numbers for each pair: a whole message begins in the second, a base that is not 0 in the first.
  */
@@ -332,10 +328,6 @@ VAES_INLINE void endings_run(ending ends[], __m128i tags[], const size_t lanes, 
 
     UNROLL
     for (size_t lane = 0; lane < lanes; lane++) {
-        FORGET_VALUES_AT(ends[lane].key);
-        FORGET_VALUES_AT(ends[lane].in);
-        if (after_turn)
-            FORGET_VALUES_AT(ends[lane].turn.rest);
         ending_counters(&ends[lane], state[lane], blocks);
         sum[lane] = ghash_zero();
     }

@@ -133,29 +133,37 @@ class SlowKey(GatewayTest):
         self.assertEqual(result, {"reply": "250"})
         peer.close()
 
-    def test_a_key_that_fails(self):
+    def fail_once(self, key_retry):
         keeper, port = self.start_hop()
-        gateway = self.start_slow(port, extra="loops = 1")
+        gateway = self.start_slow(port, extra=f"loops = 1\ntimeouts {{ key_retry = {key_retry} }}")
         self.allow(1, b"n")
         peer, thread, result = self.start_handshake(gateway)
         thread.join(PATIENCE)
         self.assertIn("error", result)
         self.assertIn("our key does not sign", gateway.wait_line("handshake_failed")["reason"])
-        other = greeted(gateway.port)
-        self.assertTrue(other.ask("STARTTLS").startswith("454 4.7.0"))
-        self.assertTrue(self.in_clear(gateway).startswith("250 "))
         peer.close()
-        other.close()
-        while True:  # it is tried again after a while
-            other = greeted(gateway.port)
-            answer = other.ask("STARTTLS")
+        return keeper, gateway
+
+    def test_a_key_that_fails_is_said_so(self):
+        keeper, gateway = self.fail_once("1h")
+        peer = greeted(gateway.port)
+        self.assertTrue(peer.ask("STARTTLS").startswith("454 4.7.0"))
+        peer.close()
+        self.assertTrue(self.in_clear(gateway).startswith("250 "))
+        keeper.take()
+
+    def test_a_key_that_failed_is_tried_again(self):
+        _, gateway = self.fail_once("1s")
+        while True:
+            peer = greeted(gateway.port)
+            answer = peer.ask("STARTTLS")
             if answer.startswith("220"):
                 break
-            other.close()
+            peer.close()
         self.allow(1)
-        other.start_tls(client_context(self.certificates))
-        self.assertTrue(other.ask("EHLO client.test").startswith("250"))
-        other.close()
+        peer.start_tls(client_context(self.certificates))
+        self.assertTrue(peer.ask("EHLO client.test").startswith("250"))
+        peer.close()
 
     def test_no_more_handshakes_than_the_settings_allow(self):
         _, port = self.start_hop()
