@@ -14,27 +14,19 @@
 
 #define LONG_MESSAGE 16384u
 
-struct sealane_aead {
-    sealane_cipher_id cipher;
-    unsigned home; /* expanded at birth */
-    uint8_t key[SEALANE_KEY_MAX];
-    void *states[SEALANE_BACKENDS_MAX]; /* NULL: not expanded */
-};
-
 static size_t state_bytes(const sealane_aead *aead, unsigned index)
 {
-    size_t size = dispatch_backend(index)->state_size(aead->cipher);
-
-    return (size + BACKEND_STATE_ALIGN - 1) / BACKEND_STATE_ALIGN * BACKEND_STATE_ALIGN;
+    return dispatch_backend(index)->state_size(aead->cipher);
 }
 
 static sealane_result state_expand(sealane_aead *aead, unsigned index)
 {
     size_t size = state_bytes(aead, index);
-    void *state = aligned_alloc(BACKEND_STATE_ALIGN, size);
+    void *state;
     sealane_result result;
 
-    if (state == NULL)
+    /* Not aligned_alloc(), which wants a size that is a multiple, and would round most states up. */
+    if (posix_memalign(&state, BACKEND_STATE_ALIGN, size) != 0)
         return SEALANE_MEMORY;
     memset(state, 0, size);
     result = dispatch_backend(index)->key_init(state, aead->cipher, aead->key);
@@ -71,8 +63,8 @@ sealane_result sealane_aead_new(sealane_aead **out, sealane_cipher_id cipher, co
     aead = calloc(1, sizeof(*aead));
     if (aead == NULL)
         return SEALANE_MEMORY;
-    aead->cipher = cipher;
-    aead->home = dispatch_pick(cipher, DISPATCH_SEAL, LONG_MESSAGE);
+    aead->cipher = (uint8_t)cipher;
+    aead->home = (uint8_t)dispatch_pick(cipher, DISPATCH_SEAL, LONG_MESSAGE);
     memcpy(aead->key, key, key_len);
     result = state_expand(aead, aead->home);
     if (result == SEALANE_OK)
@@ -93,24 +85,19 @@ void sealane_aead_free(sealane_aead *aead)
 {
     if (aead == NULL)
         return;
-    for (unsigned i = 0; i < SEALANE_BACKENDS_MAX; i++)
+    for (unsigned i = 0; i < AEAD_BACKENDS_MAX; i++)
         state_free(aead, i);
     OPENSSL_cleanse(aead, sizeof(*aead));
     free(aead);
 }
 
 /* A second expansion is for speed only: without memory for it, home does the work. */
-static unsigned op_point(sealane_aead *aead, unsigned index, backend_op *op)
+unsigned aead_op_expand(sealane_aead *aead, unsigned index, backend_op *op)
 {
-    if (aead->states[index] == NULL && state_expand(aead, index) != SEALANE_OK)
+    if (state_expand(aead, index) != SEALANE_OK)
         index = aead->home;
     op->state = aead->states[index];
     return index;
-}
-
-unsigned aead_op_place(sealane_aead *aead, bool sealing, bool batch, backend_op *op)
-{
-    return op_point(aead, dispatch_pick(aead->cipher, dispatch_use_of(sealing, batch), op->len), op);
 }
 
 /* Runs one message, on a second backend if it is beyond the first one's bounds. */
@@ -121,7 +108,7 @@ static unsigned op_run(sealane_aead *aead, bool sealing, backend_op *op)
 
     if ((sealing ? be->seal : be->open)(op) != SEALANE_UNSUPPORTED)
         return index;
-    index = op_point(aead, dispatch_fallback(aead->cipher), op);
+    index = aead_op_point(aead, dispatch_fallback(aead->cipher), op);
     be = dispatch_backend(index);
     (sealing ? be->seal : be->open)(op);
     return index;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backends.h"
+#include "aead_key.h"
 
 const backend *const engine_backends[] = {
 #ifdef ENGINE_HAVE_VAES
@@ -10,3 +11,6 @@ const backend *const engine_backends[] = {
 };
 
 const size_t engine_backend_count = sizeof(engine_backends) / sizeof(engine_backends[0]);
+
+_Static_assert(sizeof(engine_backends) / sizeof(engine_backends[0]) <= AEAD_BACKENDS_MAX,
+               "a key has no room");

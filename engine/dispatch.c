@@ -14,8 +14,7 @@
 #include "known_answer.h"
 #include "log.h"
 
-#define SMALLEST_CLASS 64u
-#define LOG_LINE_MAX   512
+#define LOG_LINE_MAX 512
 
 struct pick {
     unsigned backend; /* or DISPATCH_NONE */
@@ -29,6 +28,8 @@ static struct {
     sealane_backend_info info[SEALANE_BACKENDS_MAX];
     struct pick picks[SEALANE_CIPHERS][DISPATCH_USES][DISPATCH_SIZE_CLASSES];
 } engine = {.once = PTHREAD_ONCE_INIT};
+
+uint8_t dispatch_table[SEALANE_CIPHERS][DISPATCH_USES][DISPATCH_SIZE_CLASSES];
 
 static void log_to_stderr(const char *line)
 {
@@ -53,18 +54,9 @@ void log_line(const char *format, ...)
     log_sink(line);
 }
 
-/* Up to 64 bytes: class 0; then one class per doubling. */
-static size_t size_class(size_t len)
-{
-    size_t units = (len - (len > 0)) / SMALLEST_CLASS;
-    size_t class_id = units == 0 ? 0 : sizeof(unsigned long) * 8 - (size_t)__builtin_clzl(units);
-
-    return class_id < DISPATCH_SIZE_CLASSES ? class_id : DISPATCH_SIZE_CLASSES - 1;
-}
-
 static size_t size_class_max(size_t class_id)
 {
-    return class_id == DISPATCH_SIZE_CLASSES - 1 ? SIZE_MAX : (size_t)SMALLEST_CLASS << class_id;
+    return class_id == DISPATCH_SIZE_CLASSES - 1 ? SIZE_MAX : (size_t)DISPATCH_SMALLEST_CLASS << class_id;
 }
 
 static const char *backend_state(const backend *be)
@@ -172,6 +164,7 @@ static void picks_fill(size_t forced)
                     *pick = (struct pick){(unsigned)forced, "SEALANE_BACKEND says so"};
                 else
                     *pick = pick_from_table(cipher, use, size_class_max(c));
+                dispatch_table[cipher][use][c] = (uint8_t)pick->backend;
             }
 }
 
@@ -193,18 +186,6 @@ static void engine_start(void)
 void dispatch_setup(void)
 {
     (void)pthread_once(&engine.once, engine_start);
-}
-
-dispatch_use dispatch_use_of(bool sealing, bool batch)
-{
-    if (batch)
-        return sealing ? DISPATCH_SEAL_BATCH : DISPATCH_OPEN_BATCH;
-    return sealing ? DISPATCH_SEAL : DISPATCH_OPEN;
-}
-
-unsigned dispatch_pick(sealane_cipher_id cipher, dispatch_use use, size_t len)
-{
-    return engine.picks[cipher][use][size_class(len)].backend;
 }
 
 /* libcrypto's takes everything, and stands last in every build. */
@@ -239,7 +220,7 @@ static const char *pick_tell(sealane_cipher_id cipher, dispatch_use use, size_t 
             *why = "no such cipher";
         return "none";
     }
-    pick = &engine.picks[cipher][use][size_class(len)];
+    pick = &engine.picks[cipher][use][dispatch_size_class(len)];
     if (why != NULL)
         *why = pick->why;
     return pick->backend == DISPATCH_NONE ? "none" : engine.info[pick->backend].name;

@@ -14,14 +14,14 @@
 
 static void put16(uint8_t *out, size_t value)
 {
-    out[0] = (uint8_t)(value >> 8);
-    out[1] = (uint8_t)value;
+    uint16_t big = __builtin_bswap16((uint16_t)value);
+    memcpy(out, &big, sizeof(big));
 }
 
 static void put64(uint8_t *out, uint64_t value)
 {
-    for (int i = 7; i >= 0; i--, value >>= 8)
-        out[i] = (uint8_t)value;
+    value = __builtin_bswap64(value);
+    memcpy(out, &value, sizeof(value));
 }
 
 static bool is_tls13(const sealane_key *key)
@@ -80,16 +80,17 @@ static void aad_make(frame *f, uint64_t sequence, const uint8_t *header)
  */
 static void nonce_make(frame *f, uint64_t sequence, const uint8_t *explicit_part)
 {
-    uint8_t *tail = f->nonce + SALT_LEN;
+    uint64_t tail;
 
     f->op.nonce = f->nonce;
-    memcpy(f->nonce, f->key->iv, SEALANE_NONCE_LEN);
+    memcpy(f->nonce, f->key->iv, SALT_LEN);
     if (has_explicit_nonce(f->key)) {
-        memcpy(tail, explicit_part, EXPLICIT_LEN);
+        memcpy(f->nonce + SALT_LEN, explicit_part, EXPLICIT_LEN);
         return;
     }
-    for (int i = 7; i >= 0; i--, sequence >>= 8)
-        tail[i] ^= (uint8_t)sequence;
+    memcpy(&tail, f->key->iv + SALT_LEN, sizeof(tail));
+    tail ^= __builtin_bswap64(sequence);
+    memcpy(f->nonce + SALT_LEN, &tail, sizeof(tail));
 }
 
 /* ---- Sealing ---- */

@@ -14,10 +14,10 @@
 #include "backends.h"
 
 void *__real_calloc(size_t count, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
+int __real_posix_memalign(void **block, size_t alignment, size_t size);
 void __real_free(void *block);
 void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
+int __wrap_posix_memalign(void **block, size_t alignment, size_t size);
 void __wrap_free(void *block);
 
 #define BLOCKS_MAX 64
@@ -45,9 +45,13 @@ void *__wrap_calloc(size_t count, size_t size)
     return watch_add(__real_calloc(count, size), count * size);
 }
 
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
+int __wrap_posix_memalign(void **block, size_t alignment, size_t size)
 {
-    return watch_add(__real_aligned_alloc(alignment, size), size);
+    int error = __real_posix_memalign(block, alignment, size);
+
+    if (error == 0)
+        (void)watch_add(*block, size);
+    return error;
 }
 
 void __wrap_free(void *block)
