@@ -119,8 +119,11 @@ void cbc_open_by(const cbc_backend *be, cbc_op *const ops[], size_t count);
  * so far. The time depends on their lengths alone. Wipes nothing: cbc_open_by() does.
  */
 void cbc_check_padded(cbc_op *const ops[], size_t count);
-/* Encrypt-then-MAC: the MAC before decryption, and the padding after it, of an authentic record. */
-void cbc_check_mac(cbc_op *op);
+/*
+ * Encrypt-then-MAC: the MACs before decryption (sets results), and the padding after it, of an authentic
+ * record.
+ */
+void cbc_check_macs(cbc_op *const ops[], size_t count);
 void cbc_check_padding(cbc_op *op);
 /* Writes the pseudo header's length. */
 void cbc_header_length(cbc_op *op, size_t len);

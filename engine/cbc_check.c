@@ -279,16 +279,28 @@ void cbc_check_padded(cbc_op *const ops[], size_t count)
 
 /* ---- Encrypt-then-MAC: nothing secret decides anything before the MAC is right ---- */
 
-void cbc_check_mac(cbc_op *op)
+void cbc_check_macs(cbc_op *const ops[], size_t count)
 {
-    const cbc_key *key = op->key;
-    const size_t len = op->len - key->mac_len;
-    uint8_t mac[SHA_DIGEST_MAX];
+    uint8_t macs[LANES][SHA_DIGEST_MAX];
+    hmac_op hmacs[LANES];
 
-    cbc_header_length(op, CBC_IV_LEN + len);
-    hmac_compute(key->hash, &key->mac, op->header, op->in - CBC_IV_LEN, CBC_IV_LEN + len, mac);
-    op->result = CRYPTO_memcmp(mac, op->in + len, key->mac_len) == 0 ? SEALANE_OK : SEALANE_FORGED;
-    OPENSSL_cleanse(mac, sizeof(mac)); /* the right MAC of a forged record is a secret */
+    while (count > 0) {
+        size_t n = count < LANES ? count : LANES;
+        for (size_t i = 0; i < n; i++) {
+            size_t len = CBC_IV_LEN + ops[i]->len - ops[i]->key->mac_len;
+            cbc_header_length(ops[i], len);
+            hmacs[i] = (hmac_op){&ops[i]->key->mac, ops[i]->header, ops[i]->in - CBC_IV_LEN, len, macs[i]};
+        }
+        hmac_compute_many(ops[0]->key->hash, hmacs, n);
+        for (size_t i = 0; i < n; i++) {
+            const uint8_t *received = ops[i]->in + ops[i]->len - ops[i]->key->mac_len;
+            bool right = CRYPTO_memcmp(macs[i], received, ops[i]->key->mac_len) == 0;
+            ops[i]->result = right ? SEALANE_OK : SEALANE_FORGED;
+        }
+        ops += n;
+        count -= n;
+    }
+    OPENSSL_cleanse(macs, sizeof(macs)); /* the right MAC of a forged record is a secret */
 }
 
 /* RFC 7366 3: the sender's own padding. Wrong padding under a right MAC is a broken peer, and refused alike.

@@ -16,9 +16,21 @@ typedef struct hmac_key {
 
 /* `len` is at most a block: RFC 5246 keys have the digest's length. */
 void hmac_key_init(sha_id id, hmac_key *key, const uint8_t *secret, size_t len);
-/* Writes digest_len bytes. The time depends on `len` alone. */
-void hmac_compute(sha_id id, const hmac_key *key, const uint8_t header[HMAC_HEADER_LEN], const uint8_t *body,
-                  size_t len, uint8_t *mac);
+
+/* One message: `len` bytes of `body` behind the header. The MAC, digest_len bytes, must not overlap it. */
+typedef struct hmac_op {
+    const hmac_key *key;
+    const uint8_t *header; /* HMAC_HEADER_LEN */
+    const uint8_t *body;   /* not NULL */
+    size_t len;
+    uint8_t *mac;
+} hmac_op;
+
+/* The time depends on the lengths alone. */
+void hmac_compute_many(sha_id id, const hmac_op ops[], size_t count);
+
+/* ---- For who takes a message apart itself (cbc_check.c) ---- */
+
 /*
  * The inner digest laid out as the one block that the outer hash has still to see; `block` holds block_len
  * bytes.

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sha.h on libcrypto's SHA1_Update() and its like. They are the only public way to libcrypto's block
- * functions (SHA-NI, AVX2, AVX, portable: it chooses), which are as fast as one message at a time can be;
- * EVP_MD hides the state, and IPsec-MB's ..._one_block calls always begin with a fresh one. They are
- * deprecated since 3.0 and there in every release since: hence the two lines before the include.
+ * sha.h: by the CPU's SHA instructions where it has them (sha_ni.c), else, and for SHA-384, by libcrypto's
+ * SHA1_Update() and its like. They are the only public way to libcrypto's block functions; EVP_MD hides the
+ * state, and IPsec-MB's ..._one_block calls always begin with a fresh one. They are deprecated since 3.0 and
+ * there in every release since: hence the two lines before the include.
  */
 #undef OPENSSL_NO_DEPRECATED
 #define OPENSSL_SUPPRESS_DEPRECATED
@@ -11,8 +11,23 @@
 
 #include "sha.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <openssl/crypto.h>
+#include "sha_ni.h"
+
+static pthread_once_t ni_once = PTHREAD_ONCE_INIT;
+static bool ni_present;
+
+static void ni_ask(void)
+{
+    ni_present = sha_ni_present();
+}
+
+static bool ni_has(sha_id id)
+{
+    return id != SHA_ID_384 && pthread_once(&ni_once, ni_ask) == 0 && ni_present;
+}
 
 const sha_row sha_rows[SHA_IDS] = {
     [SHA_ID_1] = {64, 20, 8},
@@ -75,7 +90,9 @@ void sha_blocks(sha_id id, sha_state *state, const uint8_t *data, size_t blocks)
 
     if (len == 0)
         return;
-    if (id == SHA_ID_1)
+    if (ni_has(id))
+        sha_ni_one(id, state, data, blocks);
+    else if (id == SHA_ID_1)
         blocks_1(state, data, len);
     else if (id == SHA_ID_256)
         blocks_256(state, data, len);
@@ -96,8 +113,36 @@ void sha_store(sha_id id, const sha_state *state, uint8_t *out)
         out[i] = (uint8_t)(state->w32[i / 4] >> (24 - 8 * (i % 4)));
 }
 
+/* Two at a time for as many blocks as both have; the one that ends first makes room for the next. */
+static void many_in_pairs(sha_id id, sha_run runs[], size_t count)
+{
+    sha_run left = {NULL, NULL, 0};
+
+    for (size_t i = 0; i < count; i++) {
+        sha_run *run = &runs[i];
+        size_t both = run->blocks < left.blocks ? run->blocks : left.blocks;
+
+        if (both > 0) {
+            sha_ni_two(id, (sha_state *const[2]){left.state, run->state},
+                       (const uint8_t *const[2]){left.data, run->data}, both);
+            left.data += both * sha_rows[id].block_len;
+            left.blocks -= both;
+            run->data += both * sha_rows[id].block_len;
+            run->blocks -= both;
+        }
+        if (left.blocks == 0)
+            left = *run;
+    }
+    if (left.blocks > 0)
+        sha_ni_one(id, left.state, left.data, left.blocks);
+}
+
 void sha_blocks_many(sha_id id, sha_run runs[], size_t count)
 {
+    if (ni_has(id)) {
+        many_in_pairs(id, runs, count);
+        return;
+    }
     for (size_t i = 0; i < count; i++)
         sha_blocks(id, runs[i].state, runs[i].data, runs[i].blocks);
 }

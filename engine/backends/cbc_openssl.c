@@ -119,10 +119,12 @@ static bool seal_plain(const struct openssl_state *s, cbc_op *op)
     const cbc_key *key = op->key;
     uint8_t *iv = op->out - CBC_IV_LEN;
     size_t inner = op->len, padding;
+    hmac_op mac = {.key = &key->mac, .header = op->header, .body = op->out, .len = op->len};
 
     if (!key->encrypt_then_mac) {
         cbc_header_length(op, op->len);
-        hmac_compute(key->hash, &key->mac, op->header, op->out, op->len, op->out + op->len);
+        mac.mac = op->out + op->len;
+        hmac_compute_many(key->hash, &mac, 1);
         inner += key->mac_len;
     }
     padding = CBC_BLOCK_LEN - inner % CBC_BLOCK_LEN;
@@ -134,7 +136,8 @@ static bool seal_plain(const struct openssl_state *s, cbc_op *op)
     if (!key->encrypt_then_mac)
         return true;
     cbc_header_length(op, CBC_IV_LEN + inner);
-    hmac_compute(key->hash, &key->mac, op->header, iv, CBC_IV_LEN + inner, op->out + inner);
+    mac = (hmac_op){&key->mac, op->header, iv, CBC_IV_LEN + inner, op->out + inner};
+    hmac_compute_many(key->hash, &mac, 1);
     return true;
 }
 
