@@ -48,6 +48,11 @@ static uint32_t mask_equal(uint32_t a, uint32_t b)
     return ~((uint32_t)0 - ((difference | ((uint32_t)0 - difference)) >> 31));
 }
 
+static uint32_t select32(uint32_t mask, uint32_t yes, uint32_t no)
+{
+    return (yes & mask) | (no & ~mask);
+}
+
 /* ---- A record under check ---- */
 
 /* Not zero if one of the `last` bytes before the length byte, as many as there can be, differs from it. */
@@ -240,7 +245,7 @@ static void lane_finish(struct lane *lane)
     cbc_op *op = lane->op;
     const size_t mac_len = op->key->mac_len;
     uint8_t window[WINDOW_MAX] = {0}, mac[SHA_DIGEST_MAX];
-    uint32_t wrong = ~lane->good;
+    uint32_t wrong = ~lane->good, right;
 
     memcpy(window, op->out + lane->least, op->len - lane->least);
     window_shift(window, lane->payload_len - lane->least, mac_len);
@@ -248,9 +253,10 @@ static void lane_finish(struct lane *lane)
     wrong |= (uint32_t)CRYPTO_memcmp(window, mac, mac_len);
     OPENSSL_cleanse(window, sizeof(window));
     OPENSSL_cleanse(mac, sizeof(mac));
-    /* Here the verdict becomes public, and the length with it if it is good. */
-    op->result = wrong == 0 ? SEALANE_OK : SEALANE_FORGED;
-    op->payload_len = op->result == SEALANE_OK ? lane->payload_len : 0;
+    /* Still without a branch: the verdict becomes public where the caller asks for the result. */
+    right = barrier(mask_equal(wrong, 0));
+    op->result = (sealane_result)select32(right, SEALANE_OK, SEALANE_FORGED);
+    op->payload_len = lane->payload_len & right;
 }
 
 void cbc_check_padded(cbc_op *const ops[], size_t count)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The known-answer test that routines of cbc.h must pass before their first use. A record made by an
- * independent implementation must open, and with any byte changed must not; whatever the routines seal must
+ * independent implementation must open, and with a byte changed must not; whatever the routines seal must
  * open: what a right record is, is said by opening. The inputs are patterns (pattern_fill); the lengths lead
  * over the borders of blocks and of lanes, alone and in a batch with keys in turn.
  */
@@ -16,6 +16,7 @@
 #define KEYS          2
 #define LEN_MAX       2100
 #define ROOM          (CBC_IV_LEN + LEN_MAX + SHA_DIGEST_MAX + 2 * CBC_BLOCK_LEN)
+#define FLIP_STEP     5 /* meets each block and each place in one; unit tests flip every bit */
 #define SEED_KEY      0x10
 #define SEED_IV       0x20
 #define SEED_IN       0x30
@@ -178,7 +179,7 @@ static const char *check_known(struct bench *b, const struct known *known)
     cbc_open_by(b->be, b->order, 1);
     if (!opened_right(b, 0, KNOWN_PAYLOAD))
         return "it opens wrongly";
-    for (size_t i = 0; i < CBC_IV_LEN + known->len; i++) {
+    for (size_t i = 0; i < CBC_IV_LEN + known->len; i += FLIP_STEP) {
         row_open_prepare(b, 0, known->len);
         b->sealed[0][i] ^= 0x04;
         cbc_open_by(b->be, b->order, 1);
