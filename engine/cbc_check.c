@@ -48,9 +48,16 @@ static uint32_t mask_equal(uint32_t a, uint32_t b)
     return ~((uint32_t)0 - ((difference | ((uint32_t)0 - difference)) >> 31));
 }
 
-static uint32_t select32(uint32_t mask, uint32_t yes, uint32_t no)
+/*
+ * SEALANE_OK if nothing is wrong; gives that as a mask. Still without a branch: the verdict becomes public
+ * where somebody asks for the result.
+ */
+static uint32_t result_set(cbc_op *op, uint32_t wrong)
 {
-    return (yes & mask) | (no & ~mask);
+    uint32_t right = barrier(mask_equal(wrong, 0));
+
+    op->result = (sealane_result)((SEALANE_OK & right) | (SEALANE_FORGED & ~right));
+    return right;
 }
 
 /* ---- A record under check ---- */
@@ -245,7 +252,7 @@ static void lane_finish(struct lane *lane)
     cbc_op *op = lane->op;
     const size_t mac_len = op->key->mac_len;
     uint8_t window[WINDOW_MAX] = {0}, mac[SHA_DIGEST_MAX];
-    uint32_t wrong = ~lane->good, right;
+    uint32_t wrong = ~lane->good;
 
     memcpy(window, op->out + lane->least, op->len - lane->least);
     window_shift(window, lane->payload_len - lane->least, mac_len);
@@ -253,10 +260,7 @@ static void lane_finish(struct lane *lane)
     wrong |= (uint32_t)CRYPTO_memcmp(window, mac, mac_len);
     OPENSSL_cleanse(window, sizeof(window));
     OPENSSL_cleanse(mac, sizeof(mac));
-    /* Still without a branch: the verdict becomes public where the caller asks for the result. */
-    right = barrier(mask_equal(wrong, 0));
-    op->result = (sealane_result)select32(right, SEALANE_OK, SEALANE_FORGED);
-    op->payload_len = lane->payload_len & right;
+    op->payload_len = lane->payload_len & result_set(op, wrong);
 }
 
 void cbc_check_padded(cbc_op *const ops[], size_t count)
@@ -300,8 +304,7 @@ void cbc_check_macs(cbc_op *const ops[], size_t count)
         hmac_compute_many(ops[0]->key->hash, hmacs, n);
         for (size_t i = 0; i < n; i++) {
             const uint8_t *received = ops[i]->in + ops[i]->len - ops[i]->key->mac_len;
-            bool right = CRYPTO_memcmp(macs[i], received, ops[i]->key->mac_len) == 0;
-            ops[i]->result = right ? SEALANE_OK : SEALANE_FORGED;
+            result_set(ops[i], (uint32_t)CRYPTO_memcmp(macs[i], received, ops[i]->key->mac_len));
         }
         ops += n;
         count -= n;
@@ -318,6 +321,5 @@ void cbc_check_padding(cbc_op *op)
     const uint32_t last = end[-1];
     uint32_t wrong = padding_wrong(end, (uint32_t)len, last) | ~mask_less(last, (uint32_t)len);
 
-    op->result = wrong == 0 ? SEALANE_OK : SEALANE_FORGED;
-    op->payload_len = op->result == SEALANE_OK ? len - 1 - last : 0;
+    op->payload_len = (len - 1 - last) & result_set(op, wrong);
 }
