@@ -11,7 +11,7 @@
 #define BLOCK     16
 #define INNER_MAX (16384 + 48 + 256)
 
-size_t reference_cbc_spoil_padding;
+size_t reference_cbc_spoil_padding, reference_cbc_spoil_mac;
 int reference_cbc_last_byte = -1;
 
 static void must(bool holds, const char *what)
@@ -45,8 +45,8 @@ void reference_cbc_encrypt(const sealane_cipher *cipher, const uint8_t *key, con
     cipher_run(cipher, true, key, iv, in, len, out);
 }
 
-static void mac_run(const sealane_cipher *cipher, const uint8_t *mac_key, const uint8_t header[13],
-                    const uint8_t *body, size_t len, uint8_t *out)
+void reference_cbc_mac(const sealane_cipher *cipher, const uint8_t *mac_key, const uint8_t header[13],
+                       const uint8_t *body, size_t len, uint8_t *out)
 {
     static EVP_MAC *mac;
     EVP_MAC_CTX *ctx;
@@ -84,7 +84,9 @@ size_t reference_cbc_seal(const sealane_cipher *cipher, bool encrypt_then_mac, c
 
     memcpy(inner, payload, len);
     if (!encrypt_then_mac) {
-        mac_run(cipher, mac_key, header, payload, len, inner + len);
+        reference_cbc_mac(cipher, mac_key, header, payload, len, inner + len);
+        if (reference_cbc_spoil_mac > 0)
+            inner[len + reference_cbc_spoil_mac - 1] ^= 0x20;
         inner_len += cipher->tag_len;
     }
     memset(inner + inner_len, (int)padding, padding + 1);
@@ -98,7 +100,7 @@ size_t reference_cbc_seal(const sealane_cipher *cipher, bool encrypt_then_mac, c
     cipher_run(cipher, true, key, iv, inner, inner_len, out + BLOCK);
     if (!encrypt_then_mac)
         return BLOCK + inner_len;
-    mac_run(cipher, mac_key, header, out, BLOCK + inner_len, out + BLOCK + inner_len);
+    reference_cbc_mac(cipher, mac_key, header, out, BLOCK + inner_len, out + BLOCK + inner_len);
     return BLOCK + inner_len + cipher->tag_len;
 }
 
@@ -112,7 +114,7 @@ bool reference_cbc_open(const sealane_cipher *cipher, bool encrypt_then_mac, con
            padding;
 
     if (encrypt_then_mac) {
-        mac_run(cipher, mac_key, header, record, BLOCK + inner_len, mac);
+        reference_cbc_mac(cipher, mac_key, header, record, BLOCK + inner_len, mac);
         if (memcmp(mac, record + BLOCK + inner_len, mac_len) != 0)
             return false;
         mac_len = 0;
@@ -128,6 +130,6 @@ bool reference_cbc_open(const sealane_cipher *cipher, bool encrypt_then_mac, con
     memcpy(payload, inner, *len);
     if (encrypt_then_mac)
         return true;
-    mac_run(cipher, mac_key, header, inner, *len, mac);
+    reference_cbc_mac(cipher, mac_key, header, inner, *len, mac);
     return memcmp(mac, inner + *len, mac_len) == 0;
 }

@@ -27,9 +27,13 @@ bool reference_cbc_open(const sealane_cipher *cipher, bool encrypt_then_mac, con
 void reference_cbc_encrypt(const sealane_cipher *cipher, const uint8_t *key, const uint8_t iv[16],
                            const uint8_t *in, size_t len, uint8_t *out);
 
-/* What the next record is to have wrong: the n-th padding byte (from 1; 0: none), or the value of the last.
- */
-extern size_t reference_cbc_spoil_padding;
+/* The MAC alone, of a header with that length and a body. */
+void reference_cbc_mac(const sealane_cipher *cipher, const uint8_t *mac_key, const uint8_t header[13],
+                       const uint8_t *body, size_t len, uint8_t *out);
+
+/* What the next record is to have wrong: the n-th byte (from 1; 0: none) of padding or MAC, the last one's
+ * value. */
+extern size_t reference_cbc_spoil_padding, reference_cbc_spoil_mac;
 extern int reference_cbc_last_byte; /* -1: the right one */
 
 #endif

@@ -182,6 +182,25 @@ static void check_flips(struct stage *s)
     CU_ASSERT_EQUAL(accepted, 0);
 }
 
+/* CBC spreads a flipped bit over a block: here single bytes of the MAC itself are wrong, under right padding.
+ */
+static void check_wrong_mac_bytes(struct stage *s)
+{
+    static const size_t lengths[] = {0, 30, 500};
+    size_t accepted = 0;
+
+    for (size_t i = 0; i < COUNT(lengths); i++) {
+        size_t padding = reference_cbc_padding(s->cipher, s->encrypt_then_mac, lengths[i]);
+        for (size_t at = 0; at < s->cipher->tag_len && !s->encrypt_then_mac; at++) {
+            reference_cbc_spoil_mac = at + 1;
+            size_t len = reference_make(s, lengths[i], padding + 32);
+            reference_cbc_spoil_mac = 0;
+            accepted += !refused(s, s->expected, len);
+        }
+    }
+    CU_ASSERT_EQUAL(accepted, 0);
+}
+
 /* RFC 5246 6.2.3.2: any padding that makes whole blocks is right, up to 255 bytes. */
 static void check_paddings(struct stage *s)
 {
@@ -217,7 +236,9 @@ static void check_wrong_padding_bytes(struct stage *s)
  */
 static void check_wrong_padding_lengths(struct stage *s)
 {
-    static const size_t lengths[] = {0, 20, 60, 400};
+    /* The last two have no padding but the length byte. */
+    const size_t full = 15 - (s->encrypt_then_mac ? 0u : s->cipher->tag_len % 16u);
+    const size_t lengths[] = {0, 20, 60, 400, full, full + 320};
     size_t accepted = 0;
 
     for (size_t i = 0; i < COUNT(lengths); i++) {
@@ -234,24 +255,35 @@ static void check_wrong_padding_lengths(struct stage *s)
     CU_ASSERT_EQUAL(accepted, 0);
 }
 
-/* A record of nothing but padding bytes of one value, of each length: there is no room for a MAC before them.
+/*
+ * A record of nothing but padding bytes of one value, of each length and value. With MAC-then-encrypt there
+ * is no room for a MAC before them. With encrypt-then-MAC, under a right MAC, it is right if the padding
+ * fits.
  */
 static void check_padding_all_over(struct stage *s)
 {
-    uint8_t plain[512], record[CBC_IV_LEN + 512 + SEALANE_MAC_MAX];
-    size_t accepted = 0, behind = s->encrypt_then_mac ? s->cipher->tag_len : 0;
+    uint8_t plain[512], record[CBC_IV_LEN + 512 + SEALANE_MAC_MAX], out[512 + SEALANE_MAC_MAX];
+    size_t wrong = 0, behind = s->encrypt_then_mac ? s->cipher->tag_len : 0;
 
     for (size_t len = CBC_BLOCK_LEN; len <= sizeof(plain); len += CBC_BLOCK_LEN) {
         if (!cbc_length_possible(s->opening, len + behind))
             continue;
         for (size_t value = 0; value < 256; value += value < 64 ? 1 : 13) {
-            prng_fill(&s->random, record, sizeof(record));
+            size_t payload_len;
+            prng_fill(&s->random, record, CBC_IV_LEN);
             memset(plain, (int)value, len);
             reference_cbc_encrypt(s->cipher, s->key, record, plain, len, record + CBC_IV_LEN);
-            accepted += !refused(s, record, CBC_IV_LEN + len + behind);
+            if (s->encrypt_then_mac)
+                reference_cbc_mac(s->cipher, s->mac_key, s->header, record, CBC_IV_LEN + len,
+                                  record + CBC_IV_LEN + len);
+            if (!s->encrypt_then_mac || value >= len)
+                wrong += !refused(s, record, CBC_IV_LEN + len + behind);
+            else
+                wrong += open_record(s, record, CBC_IV_LEN + len + behind, out, &payload_len) != SEALANE_OK ||
+                         payload_len != len - 1 - value;
         }
     }
-    CU_ASSERT_EQUAL(accepted, 0);
+    CU_ASSERT_EQUAL(wrong, 0);
 }
 
 /* ---- Many at once ---- */
@@ -409,6 +441,10 @@ static void test_flips(void)
 {
     each(check_flips);
 }
+static void test_wrong_mac_bytes(void)
+{
+    each(check_wrong_mac_bytes);
+}
 static void test_paddings(void)
 {
     each(check_paddings);
@@ -439,10 +475,11 @@ int main(void)
     static const CU_TestInfo tests[] = {
         {"lengths and places equal libcrypto's", test_lengths},
         {"every flipped bit is refused", test_flips},
+        {"every wrong byte of a MAC is refused", test_wrong_mac_bytes},
         {"padding of every length opens", test_paddings},
         {"every wrong padding byte is refused", test_wrong_padding_bytes},
         {"every wrong padding length is refused", test_wrong_padding_lengths},
-        {"padding all over leaves no room for a MAC", test_padding_all_over},
+        {"padding all over", test_padding_all_over},
         {"random batches, forged ones among them", test_batches},
         {"known answers find faults", test_known_answers_find_faults},
         CU_TEST_INFO_NULL,

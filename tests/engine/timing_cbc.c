@@ -63,7 +63,7 @@ static void record_make(const sealane_cipher *cipher, size_t kind, const uint8_t
     reference_cbc_spoil_padding = kind == 4 ? 1 : 0;
     reference_cbc_last_byte = kind == 5 ? 0xfe : -1;
     reference_cbc_seal(cipher, false, key, mac_key, header, iv, payload,
-                       INNER - cipher->tag_len - 1 - padding, padding, record);
+                       INNER - (size_t)cipher->tag_len - 1 - padding, padding, record);
     reference_cbc_spoil_padding = 0;
     reference_cbc_last_byte = -1;
     if (kind == 3)
