@@ -55,7 +55,7 @@ sealane_result sealane_aead_new(sealane_aead **out, sealane_cipher_id cipher, co
     sealane_aead *aead;
     sealane_result result;
 
-    if (out == NULL || row == NULL || key == NULL || key_len != row->key_len)
+    if (out == NULL || row == NULL || cipher >= SEALANE_CIPHERS || key == NULL || key_len != row->key_len)
         return SEALANE_ARGUMENT;
     dispatch_setup();
     if (dispatch_pick(cipher, DISPATCH_SEAL, LONG_MESSAGE) == DISPATCH_NONE)

@@ -30,7 +30,7 @@ static void group_run(struct portion *p, size_t first, bool sealing)
 
     for (size_t i = first; i < p->count; i++) {
         const frame *f = &p->frames[i];
-        if (!p->waiting[i] || f->backend != index || f->key->cipher->id != cipher)
+        if (!p->waiting[i] || f->key->cipher->id != cipher || f->backend != index)
             continue;
         ops[count++] = &p->frames[i].op;
         p->waiting[i] = false;
@@ -39,11 +39,27 @@ static void group_run(struct portion *p, size_t first, bool sealing)
     aead_ops_count(index, sealing, ops, count);
 }
 
+/* Runs all waiting frames of the same CBC cipher as the one at `first`. */
+static void cbc_group_run(struct portion *p, size_t first, bool sealing)
+{
+    const sealane_cipher *cipher = p->frames[first].key->cipher;
+    cbc_op *ops[PORTION];
+    size_t count = 0;
+
+    for (size_t i = first; i < p->count; i++) {
+        if (!p->waiting[i] || p->frames[i].key->cipher != cipher)
+            continue;
+        ops[count++] = &p->frames[i].cbc;
+        p->waiting[i] = false;
+    }
+    (sealing ? cbc_seal : cbc_open)(ops, count);
+}
+
 static void groups_run(struct portion *p, bool sealing)
 {
     for (size_t i = 0; i < p->count; i++)
         if (p->waiting[i])
-            group_run(p, i, sealing);
+            (p->frames[i].key->cbc != NULL ? cbc_group_run : group_run)(p, i, sealing);
 }
 
 static void portion_seal(sealane_seal_op ops[], size_t count)

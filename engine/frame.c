@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* TLS 1.2 and 1.3 framing, nonces, additional data, inner plaintext: frame.h. */
+/*
+ * TLS 1.2 and 1.3 framing, nonces, additional data, inner plaintext: frame.h. What is peculiar to CBC suites
+ * is in frame_cbc.c.
+ */
 #include "frame.h"
 
 #include <emmintrin.h>
@@ -34,7 +37,7 @@ static bool has_explicit_nonce(const sealane_key *key)
     return !is_tls13(key) && key->cipher->tls12_nonce == SEALANE_NONCE_EXPLICIT;
 }
 
-/* Which content types may be protected. RFC 8446 5: change_cipher_spec never is in TLS 1.3. */
+/* RFC 8446 5: change_cipher_spec is never protected in TLS 1.3. */
 static bool type_allowed(const sealane_key *key, uint8_t type)
 {
     return type <= SEALANE_APPLICATION_DATA &&
@@ -47,8 +50,15 @@ static bool length_allowed(uint8_t type, size_t payload_len)
     return payload_len > 0 || type == SEALANE_APPLICATION_DATA;
 }
 
+bool frame_type_allowed(const sealane_key *key, uint8_t type, size_t payload_len)
+{
+    return type_allowed(key, type) && length_allowed(type, payload_len);
+}
+
 size_t sealane_record_prefix_len(const sealane_key *key)
 {
+    if (key->cbc != NULL)
+        return SEALANE_RECORD_HEADER_LEN + CBC_IV_LEN;
     return SEALANE_RECORD_HEADER_LEN + (has_explicit_nonce(key) ? EXPLICIT_LEN : 0u);
 }
 
@@ -56,7 +66,16 @@ size_t sealane_record_seal_size(const sealane_key *key, size_t payload_len, size
 {
     size_t inner = is_tls13(key) ? INNER_TYPE_LEN + padding : 0;
 
+    if (key->cbc != NULL)
+        return sealane_record_prefix_len(key) + cbc_sealed_len(key->cbc, payload_len);
     return sealane_record_prefix_len(key) + payload_len + inner + key->cipher->tag_len;
+}
+
+void frame_header12_make(uint8_t header[FRAME_AAD_MAX], uint64_t sequence, const uint8_t *record, size_t len)
+{
+    put64(header, sequence);
+    memcpy(header + 8, record, 3);
+    put16(header + 11, len);
 }
 
 /* RFC 8446 5.2: in TLS 1.3 it is the header as it stands; RFC 5246 6.2.3.3: with sequence and plaintext
@@ -69,9 +88,7 @@ static void aad_make(frame *f, uint64_t sequence, const uint8_t *header)
         f->op.aad_len = SEALANE_RECORD_HEADER_LEN;
         return;
     }
-    put64(f->aad, sequence);
-    memcpy(f->aad + 8, header, 3);
-    put16(f->aad + 11, f->op.len);
+    frame_header12_make(f->aad, sequence, header, f->op.len);
     f->op.aad_len = FRAME_AAD_MAX;
 }
 
@@ -135,11 +152,20 @@ static sealane_result seal_check(const sealane_seal_op *op, size_t payload_len)
     return SEALANE_OK;
 }
 
+void frame_payload_copy(const sealane_seal_op *op, uint8_t *to)
+{
+    for (size_t i = 0; i < op->payload_count; i++) {
+        if (op->payload[i].iov_len > 0 && op->payload[i].iov_base != to)
+            memcpy(to, op->payload[i].iov_base, op->payload[i].iov_len);
+        to += op->payload[i].iov_len;
+    }
+}
+
 /* Lays the plaintext out where the ciphertext will be. One piece without anything behind it stays where it
  * is. */
 static void payload_gather(frame *f, const sealane_seal_op *op, size_t payload_len)
 {
-    uint8_t *to = f->op.out;
+    uint8_t *end = f->op.out + payload_len;
 
     f->op.in = f->op.out;
     f->op.len = payload_len;
@@ -147,15 +173,11 @@ static void payload_gather(frame *f, const sealane_seal_op *op, size_t payload_l
         f->op.in = op->payload[0].iov_base;
         return;
     }
-    for (size_t i = 0; i < op->payload_count; i++) {
-        if (op->payload[i].iov_len > 0 && op->payload[i].iov_base != to)
-            memcpy(to, op->payload[i].iov_base, op->payload[i].iov_len);
-        to += op->payload[i].iov_len;
-    }
+    frame_payload_copy(op, f->op.out);
     if (!is_tls13(f->key))
         return;
-    *to = op->type;
-    memset(to + INNER_TYPE_LEN, 0, op->padding);
+    *end = op->type;
+    memset(end + INNER_TYPE_LEN, 0, op->padding);
     f->op.len += INNER_TYPE_LEN + op->padding;
 }
 
@@ -172,8 +194,10 @@ bool frame_seal_begin(frame *f, sealane_seal_op *op, bool batch)
     op->result = seal_check(op, payload_len);
     if (op->result != SEALANE_OK)
         return false;
-    prefix = sealane_record_prefix_len(key);
     f->key = key;
+    if (key->cbc != NULL)
+        return frame_cbc_seal_begin(f, op, payload_len);
+    prefix = sealane_record_prefix_len(key);
     f->op.out = op->out + prefix;
     payload_gather(f, op, payload_len);
     f->op.tag = f->op.out + f->op.len;
@@ -191,8 +215,13 @@ bool frame_seal_begin(frame *f, sealane_seal_op *op, bool batch)
 
 void frame_seal_finish(frame *f, sealane_seal_op *op)
 {
-    size_t record_len = (size_t)(f->op.tag - op->out) + f->key->cipher->tag_len;
+    size_t record_len;
 
+    if (f->key->cbc != NULL) {
+        frame_cbc_seal_finish(f, op);
+        return;
+    }
+    record_len = (size_t)(f->op.tag - op->out) + f->key->cipher->tag_len;
     op->result = f->op.result;
     if (op->result == SEALANE_OK)
         op->out_len = record_len;
@@ -216,11 +245,13 @@ static sealane_result header_check(const sealane_key *key, const uint8_t *header
         return SEALANE_RECORD;
     if (header[1] != SEALANE_TLS1_2 >> 8 || header[2] != (SEALANE_TLS1_2 & 0xff))
         return SEALANE_RECORD;
+    *record_len = SEALANE_RECORD_HEADER_LEN + fragment_len;
+    if (key->cbc != NULL)
+        return frame_cbc_length_check(key, fragment_len);
     if (fragment_len > overhead + inner_type + SEALANE_PLAINTEXT_MAX)
         return SEALANE_OVERFLOW;
     if (fragment_len < overhead + inner_type)
         return SEALANE_RECORD;
-    *record_len = SEALANE_RECORD_HEADER_LEN + fragment_len;
     return SEALANE_OK;
 }
 
@@ -233,6 +264,14 @@ sealane_result sealane_record_length(const sealane_key *key, const uint8_t *data
         return header_check(key, data, record_len);
     *record_len = SEALANE_RECORD_HEADER_LEN;
     return SEALANE_OK;
+}
+
+size_t sealane_record_open_size(const sealane_key *key, size_t record_len)
+{
+    size_t prefix = sealane_record_prefix_len(key);
+    size_t behind = key->cbc != NULL && !key->cbc->encrypt_then_mac ? 0 : key->cipher->tag_len;
+
+    return record_len > prefix + behind ? record_len - prefix - behind : 0;
 }
 
 static sealane_result open_check(const sealane_open_op *op)
@@ -248,6 +287,19 @@ static sealane_result open_check(const sealane_open_op *op)
     return result;
 }
 
+/* A forged record before this one speaks for all behind it. */
+sealane_result frame_open_allowed(const sealane_open_op *op, size_t len)
+{
+    if (op->out_size < len || (op->out == NULL && len > 0))
+        return SEALANE_SPACE;
+    if (op->key->forged) {
+        if (len > 0)
+            OPENSSL_cleanse(op->out, len); /* as a batch would that had already opened it */
+        return SEALANE_FORGED;
+    }
+    return op->key->sequence == SEALANE_SEQ_LIMIT ? SEALANE_LIMIT : SEALANE_OK;
+}
+
 bool frame_open_begin(frame *f, sealane_open_op *op, bool batch)
 {
     sealane_key *key = op->key;
@@ -261,15 +313,14 @@ bool frame_open_begin(frame *f, sealane_open_op *op, bool batch)
     op->result = open_check(op);
     if (op->result != SEALANE_OK)
         return false;
+    f->key = key;
+    if (key->cbc != NULL)
+        return frame_cbc_open_begin(f, op);
     prefix = sealane_record_prefix_len(key);
     len = op->record_len - prefix - key->cipher->tag_len;
-    if (op->out_size < len || (op->out == NULL && len > 0))
-        op->result = SEALANE_SPACE;
-    else if (key->sequence == SEALANE_SEQ_LIMIT)
-        op->result = SEALANE_LIMIT;
+    op->result = frame_open_allowed(op, len);
     if (op->result != SEALANE_OK)
         return false;
-    f->key = key;
     f->op.in = op->record + prefix;
     f->op.len = len;
     f->op.out = op->out;
@@ -360,6 +411,10 @@ static sealane_result inner_deliver(const frame *f, sealane_open_op *op)
 
 void frame_open_finish(frame *f, sealane_open_op *op)
 {
+    if (f->key->cbc != NULL) {
+        frame_cbc_open_finish(f, op);
+        return;
+    }
     op->result = f->op.result;
     if (f->key->forged)
         op->result = SEALANE_FORGED; /* a record before it was, in this batch or earlier */

@@ -97,19 +97,24 @@ static bool functions_complete(const struct functions *f)
 }
 
 /* An algorithm's names stand with colons in between; the first is the one of our table. */
-static bool cipher_find(sealane_cipher_id cipher)
+static const OSSL_DISPATCH *cipher_find(const char *name)
 {
-    const char *name = sealane_cipher_get(cipher)->openssl_name;
     size_t len = strlen(name);
 
-    for (const OSSL_ALGORITHM *a = library.algorithms; a != NULL && a->algorithm_names != NULL; a++) {
-        if (OPENSSL_strncasecmp(a->algorithm_names, name, len) != 0 ||
-            (a->algorithm_names[len] != '\0' && a->algorithm_names[len] != ':'))
-            continue;
-        functions_read(&library.ciphers[cipher], a->implementation);
-        return functions_complete(&library.ciphers[cipher]);
-    }
-    return false;
+    for (const OSSL_ALGORITHM *a = library.algorithms; a != NULL && a->algorithm_names != NULL; a++)
+        if (OPENSSL_strncasecmp(a->algorithm_names, name, len) == 0 &&
+            (a->algorithm_names[len] == '\0' || a->algorithm_names[len] == ':'))
+            return a->implementation;
+    return NULL;
+}
+
+static bool aead_find(sealane_cipher_id cipher)
+{
+    const OSSL_DISPATCH *table = cipher_find(sealane_cipher_get(cipher)->openssl_name);
+
+    if (table != NULL)
+        functions_read(&library.ciphers[cipher], table);
+    return functions_complete(&library.ciphers[cipher]);
 }
 
 static void library_free(void)
@@ -145,7 +150,7 @@ static void library_start(void)
     library.provider_ctx = OSSL_PROVIDER_get0_provider_ctx(library.provider);
     library.algorithms = OSSL_PROVIDER_query_operation(library.provider, OSSL_OP_CIPHER, &no_cache);
     for (sealane_cipher_id i = 0; i < SEALANE_CIPHERS; i++)
-        if (!cipher_find(i))
+        if (!aead_find(i))
             goto failed;
     if (OPENSSL_atexit(library_end) == 1)
         return;
@@ -172,6 +177,31 @@ static bool user_enter(void)
         return true;
     user_leave();
     return false;
+}
+
+bool libcrypto_enter(void)
+{
+    return libcrypto_probe() == NULL && user_enter();
+}
+
+void libcrypto_leave(void)
+{
+    user_leave();
+}
+
+const OSSL_DISPATCH *libcrypto_cipher_find(const char *name)
+{
+    return cipher_find(name);
+}
+
+void *libcrypto_provider_ctx(void)
+{
+    return library.provider_ctx;
+}
+
+OSSL_LIB_CTX *libcrypto_context(void)
+{
+    return library.context;
 }
 
 /*

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <openssl/core.h>
+#include <openssl/types.h>
 #include <sealane/suite.h>
 
 /* An expanded key, for both directions, and the message under way. */
@@ -22,6 +24,17 @@ typedef struct libcrypto_aead {
 
 /* NULL if the provider is there, else a static phrase. The first call loads it. */
 const char *libcrypto_probe(void);
+
+/*
+ * For what is no AEAD (backends/cbc_openssl.c, random_iv.c): the functions of a cipher of the provider, NULL
+ * if it has none of that name, and the context. Enter before use and leave afterwards, both once per object
+ * that stays or per call; false once libcrypto is being taken down.
+ */
+const OSSL_DISPATCH *libcrypto_cipher_find(const char *name);
+void *libcrypto_provider_ctx(void);
+OSSL_LIB_CTX *libcrypto_context(void);
+bool libcrypto_enter(void);
+void libcrypto_leave(void);
 
 /* The functions give false if libcrypto fails; `aead` is then good for clear and start only. */
 bool libcrypto_init(libcrypto_aead *aead, sealane_cipher_id cipher, const uint8_t *key);

@@ -17,9 +17,27 @@ size_t sealane_suite_iv_len(const sealane_suite *suite)
 {
     const sealane_cipher *cipher = sealane_cipher_get(suite->cipher);
 
+    if (cipher->tls12_nonce == SEALANE_NONCE_RANDOM)
+        return 0;
     if (suite->version == SEALANE_TLS1_2 && cipher->tls12_nonce == SEALANE_NONCE_EXPLICIT)
         return 4;
     return SEALANE_NONCE_LEN;
+}
+
+static sealane_result cipher_key_new(sealane_key *key, const sealane_key_params *params)
+{
+    cbc_key_params cbc = {.cipher = key->cipher->id,
+                          .sealing = key->direction == SEALANE_SEALING,
+                          .encrypt_then_mac = params->encrypt_then_mac,
+                          .key = params->key,
+                          .mac_key = params->mac_key};
+
+    if (key->cipher->tls12_nonce != SEALANE_NONCE_RANDOM)
+        return sealane_aead_new(&key->aead, key->cipher->id, params->key, params->key_len);
+    if (params->key == NULL || params->key_len != key->cipher->key_len || params->mac_key == NULL ||
+        params->mac_key_len != key->cipher->tag_len)
+        return SEALANE_ARGUMENT;
+    return cbc_key_new(&key->cbc, &cbc);
 }
 
 sealane_result sealane_key_new(sealane_key **out, const sealane_key_params *params)
@@ -27,8 +45,8 @@ sealane_result sealane_key_new(sealane_key **out, const sealane_key_params *para
     sealane_key *key;
     sealane_result result;
 
-    if (out == NULL || params == NULL || params->suite == NULL || params->iv == NULL ||
-        params->iv_len != sealane_suite_iv_len(params->suite))
+    if (out == NULL || params == NULL || params->suite == NULL ||
+        params->iv_len != sealane_suite_iv_len(params->suite) || (params->iv == NULL && params->iv_len > 0))
         return SEALANE_ARGUMENT;
     key = calloc(1, sizeof(*key));
     if (key == NULL)
@@ -38,8 +56,9 @@ sealane_result sealane_key_new(sealane_key **out, const sealane_key_params *para
     key->direction = params->direction;
     key->sequence = params->sequence;
     key->explicit_nonce = params->explicit_nonce;
-    memcpy(key->iv, params->iv, params->iv_len);
-    result = sealane_aead_new(&key->aead, params->suite->cipher, params->key, params->key_len);
+    if (params->iv_len > 0)
+        memcpy(key->iv, params->iv, params->iv_len);
+    result = cipher_key_new(key, params);
     if (result == SEALANE_OK)
         *out = key;
     else
@@ -52,6 +71,7 @@ void sealane_key_free(sealane_key *key)
     if (key == NULL)
         return;
     sealane_aead_free(key->aead);
+    cbc_key_free(key->cbc);
     OPENSSL_cleanse(key, sizeof(*key));
     free(key);
 }
@@ -68,17 +88,28 @@ bool sealane_key_rekey_due(const sealane_key *key)
     return key->sequence >= limit - limit / REKEY_MARGIN;
 }
 
+static void frame_run(frame *f, bool sealing)
+{
+    backend_op *ops[1] = {&f->op};
+    cbc_op *cbc_ops[1] = {&f->cbc};
+
+    if (f->key->cbc != NULL) {
+        (sealing ? cbc_seal : cbc_open)(cbc_ops, 1);
+        return;
+    }
+    (sealing ? dispatch_backend(f->backend)->seal : dispatch_backend(f->backend)->open)(&f->op);
+    aead_ops_count(f->backend, sealing, ops, 1);
+}
+
 sealane_result sealane_record_seal(sealane_seal_op *op)
 {
     frame f;
-    backend_op *ops[1] = {&f.op};
 
     if (op == NULL)
         return SEALANE_ARGUMENT;
     if (!frame_seal_begin(&f, op, false))
         return op->result;
-    dispatch_backend(f.backend)->seal(&f.op);
-    aead_ops_count(f.backend, true, ops, 1);
+    frame_run(&f, true);
     frame_seal_finish(&f, op);
     return op->result;
 }
@@ -86,14 +117,12 @@ sealane_result sealane_record_seal(sealane_seal_op *op)
 sealane_result sealane_record_open(sealane_open_op *op)
 {
     frame f;
-    backend_op *ops[1] = {&f.op};
 
     if (op == NULL)
         return SEALANE_ARGUMENT;
     if (!frame_open_begin(&f, op, false))
         return op->result;
-    dispatch_backend(f.backend)->open(&f.op);
-    aead_ops_count(f.backend, false, ops, 1);
+    frame_run(&f, false);
     frame_open_finish(&f, op);
     return op->result;
 }

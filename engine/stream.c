@@ -24,7 +24,7 @@ sealane_result sealane_stream_new(sealane_stream **out, sealane_cipher_id cipher
     const sealane_cipher *row = sealane_cipher_get(cipher);
     sealane_stream *stream;
 
-    if (out == NULL || row == NULL || key == NULL || key_len != row->key_len)
+    if (out == NULL || row == NULL || cipher >= SEALANE_CIPHERS || key == NULL || key_len != row->key_len)
         return SEALANE_ARGUMENT;
     if (row->length_first || libcrypto_probe() != NULL)
         return SEALANE_UNSUPPORTED;

@@ -29,6 +29,7 @@ struct pair {
     SSL *ssl[2];
     const sealane_suite *suite;
     const EVP_MD *digest;
+    bool encrypt_then_mac; /* CBC: offered; libssl takes it if both sides do */
     uint8_t secrets[2][EVP_MAX_MD_SIZE];
     sealane_key *opens[2]; /* opens what that side of libssl writes */
     sealane_key *seals[2]; /* seals in the name of that side; takes over its sequence */
@@ -132,7 +133,7 @@ static void expand_label(const struct pair *p, int side, const char *label, uint
     kdf_run("TLS13-KDF", params, out, len);
 }
 
-/* RFC 5246 6.3, for AEADs: keys of client and server, then IVs of client and server. */
+/* RFC 5246 6.3: MAC keys of client and server (CBC), their keys, their IVs (AEADs). */
 static void key_block(const struct pair *p, uint8_t *out, size_t len)
 {
     uint8_t master[SSL_MAX_MASTER_KEY_LENGTH], randoms[2][SSL3_RANDOM_SIZE];
@@ -152,46 +153,64 @@ static void key_block(const struct pair *p, uint8_t *out, size_t len)
     kdf_run("TLS1-PRF", params, out, len);
 }
 
-static void traffic_key(const struct pair *p, int side, uint8_t *key, size_t key_len, uint8_t *iv,
-                        size_t iv_len)
+static void traffic_key(const struct pair *p, int side, const sealane_key_params *lengths, uint8_t *mac_key,
+                        uint8_t *key, uint8_t *iv)
 {
-    uint8_t block[2 * (SEALANE_KEY_MAX + SEALANE_NONCE_LEN)];
+    uint8_t block[2 * (SEALANE_MAC_MAX + SEALANE_KEY_MAX + SEALANE_NONCE_LEN)], *at = block;
+    const size_t mac_len = lengths->mac_key_len, key_len = lengths->key_len, iv_len = lengths->iv_len;
 
     if (p->suite->version == SEALANE_TLS1_3) {
         expand_label(p, side, "key", key, key_len);
         expand_label(p, side, "iv", iv, iv_len);
         return;
     }
-    key_block(p, block, 2 * (key_len + iv_len));
-    memcpy(key, block + (size_t)side * key_len, key_len);
-    memcpy(iv, block + 2 * key_len + (size_t)side * iv_len, iv_len);
+    key_block(p, block, 2 * (mac_len + key_len + iv_len));
+    memcpy(mac_key, at + (size_t)side * mac_len, mac_len);
+    at += 2 * mac_len;
+    memcpy(key, at + (size_t)side * key_len, key_len);
+    at += 2 * key_len;
+    memcpy(iv, at + (size_t)side * iv_len, iv_len);
 }
 
 /* TLS 1.2 has sealed Finished under these keys already. */
 static sealane_key *key_make(const struct pair *p, int side, sealane_direction direction, uint64_t sequence)
 {
-    uint8_t key[SEALANE_KEY_MAX], iv[SEALANE_NONCE_LEN];
+    const sealane_cipher *cipher = sealane_cipher_get(p->suite->cipher);
+    uint8_t key[SEALANE_KEY_MAX], iv[SEALANE_NONCE_LEN], mac_key[SEALANE_MAC_MAX];
     sealane_key_params params = {.suite = p->suite,
                                  .direction = direction,
                                  .key = key,
-                                 .key_len = sealane_cipher_get(p->suite->cipher)->key_len,
+                                 .key_len = cipher->key_len,
                                  .iv = iv,
                                  .iv_len = sealane_suite_iv_len(p->suite),
                                  .sequence = sequence,
                                  .explicit_nonce =
-                                     UINT64_MAX - 5}; /* wraps on the way: any unused value will do */
+                                     UINT64_MAX - 5, /* wraps on the way: any unused value will do */
+                                 .mac_key = mac_key,
+                                 .encrypt_then_mac = p->encrypt_then_mac};
     sealane_key *made = NULL;
 
-    traffic_key(p, side, key, params.key_len, iv, params.iv_len);
+    if (cipher->tls12_nonce == SEALANE_NONCE_RANDOM)
+        params.mac_key_len = cipher->tag_len;
+    traffic_key(p, side, &params, mac_key, key, iv);
     CU_ASSERT_EQUAL_FATAL(sealane_key_new(&made, &params), SEALANE_OK);
     return made;
 }
 
-static void pair_start(struct pair *p, uint16_t suite)
+/* The PRF's digest. TLS 1.2 gives SHA-256 to suites from before it (RFC 5246 5). */
+static const EVP_MD *digest_of(const SSL *ssl)
+{
+    const EVP_MD *digest = SSL_CIPHER_get_handshake_digest(SSL_get_current_cipher(ssl));
+
+    return EVP_MD_is_a(digest, "MD5-SHA1") ? EVP_sha256() : digest;
+}
+
+static void pair_start(struct pair *p, uint16_t suite, bool encrypt_then_mac)
 {
     logging = p;
     memset(p, 0, sizeof(*p));
     p->suite = sealane_suite_find(suite);
+    p->encrypt_then_mac = encrypt_then_mac;
     for (int side = CLIENT; side <= SERVER; side++) {
         p->ctx[side] = SSL_CTX_new(side == CLIENT ? TLS_client_method() : TLS_server_method());
         SSL_CTX_set_min_proto_version(p->ctx[side], p->suite->version);
@@ -203,6 +222,10 @@ static void pair_start(struct pair *p, uint16_t suite)
             CU_ASSERT_EQUAL_FATAL(SSL_CTX_set_cipher_list(p->ctx[side], p->suite->openssl_name), 1);
         }
         SSL_CTX_set_block_padding(p->ctx[side], 256);
+        SSL_CTX_set_security_level(p->ctx[side], 0); /* anonymous suites too */
+        SSL_CTX_set_dh_auto(p->ctx[side], 1);
+        if (!encrypt_then_mac)
+            SSL_CTX_set_options(p->ctx[side], SSL_OP_NO_ENCRYPT_THEN_MAC);
     }
     SSL_CTX_set_keylog_callback(p->ctx[SERVER], keylog);
     certificate_use(p->ctx[SERVER]);
@@ -214,7 +237,7 @@ static void pair_start(struct pair *p, uint16_t suite)
     SSL_set_accept_state(p->ssl[SERVER]);
     handshake(p);
     CU_ASSERT_EQUAL_FATAL(SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(p->ssl[SERVER])), suite);
-    p->digest = SSL_CIPHER_get_handshake_digest(SSL_get_current_cipher(p->ssl[SERVER]));
+    p->digest = digest_of(p->ssl[SERVER]);
     for (int side = CLIENT; side <= SERVER; side++)
         p->opens[side] = key_make(p, side, SEALANE_OPENING, p->suite->version == SEALANE_TLS1_2);
 }
@@ -236,7 +259,7 @@ static void pair_end(struct pair *p)
  */
 static size_t open_written(struct pair *p, int side, uint8_t *out, size_t *handshakes)
 {
-    static uint8_t stream[STREAM_MAX], plain[64][PAYLOAD_MAX + 1];
+    static uint8_t stream[STREAM_MAX], plain[64][PAYLOAD_MAX + 512];
     sealane_open_op ops[64];
     size_t count = 0, total = 0;
     int len = BIO_read(SSL_get_wbio(p->ssl[side]), stream, sizeof(stream));
@@ -326,7 +349,7 @@ static void engine_writes(struct pair *p, prng *random)
 static void engine_closes(struct pair *p)
 {
     static const uint8_t close_notify[2] = {1, 0}; /* RFC 8446 6 */
-    uint8_t record[64];
+    uint8_t record[128];
     struct iovec piece = {(void *)(uintptr_t)close_notify, sizeof(close_notify)};
     sealane_seal_op op = {.key = p->seals[SERVER],
                           .payload = &piece,
@@ -342,16 +365,27 @@ static void engine_closes(struct pair *p)
     CU_ASSERT_EQUAL(SSL_get_shutdown(p->ssl[CLIENT]), SSL_RECEIVED_SHUTDOWN);
 }
 
-static void check_suite(uint16_t suite)
+static void check(uint16_t suite, bool encrypt_then_mac)
 {
     prng random = {suite};
     struct pair p;
 
-    pair_start(&p, suite);
+    pair_start(&p, suite, encrypt_then_mac);
     libssl_writes(&p, &random);
     engine_writes(&p, &random);
     engine_closes(&p);
     pair_end(&p);
+}
+
+static void check_suite(uint16_t suite)
+{
+    check(suite, false);
+}
+
+static void check_cbc(uint16_t suite)
+{
+    check(suite, false);
+    check(suite, true);
 }
 
 static void test_tls13_aes128(void)
@@ -369,6 +403,26 @@ static void test_tls12_aes128(void)
 static void test_tls12_aes256(void)
 {
     check_suite(0xc02c);
+}
+static void test_cbc_128_sha1(void)
+{
+    check_cbc(0xc009);
+}
+static void test_cbc_256_sha1(void)
+{
+    check_cbc(0xc00a);
+}
+static void test_cbc_128_sha256(void)
+{
+    check_cbc(0xc023);
+}
+static void test_cbc_256_sha256(void)
+{
+    check_cbc(0x006d); /* anonymous: no suite with our kind of certificate has it */
+}
+static void test_cbc_256_sha384(void)
+{
+    check_cbc(0xc024);
 }
 
 static void test_tls13_chacha20(void)
@@ -409,6 +463,11 @@ int main(void)
         {"TLS 1.2, ChaCha20-Poly1305", test_tls12_chacha20},
         {"TLS 1.2, AES-128-CCM", test_tls12_ccm},
         {"TLS 1.2, AES-128-CCM-8", test_tls12_ccm_8},
+        {"TLS 1.2, AES-128-CBC, SHA-1, MAC-then-encrypt and encrypt-then-MAC", test_cbc_128_sha1},
+        {"TLS 1.2, AES-256-CBC, SHA-1, both orders", test_cbc_256_sha1},
+        {"TLS 1.2, AES-128-CBC, SHA-256, both orders", test_cbc_128_sha256},
+        {"TLS 1.2, AES-256-CBC, SHA-256, both orders", test_cbc_256_sha256},
+        {"TLS 1.2, AES-256-CBC, SHA-384, both orders", test_cbc_256_sha384},
         CU_TEST_INFO_NULL,
     };
     return suite_run("libssl", tests);

@@ -29,6 +29,7 @@ static void test_ciphers_are_libcryptos(void)
 static void check_suite(const sealane_suite *row, SSL *ssl)
 {
     unsigned char wire[2] = {(unsigned char)(row->id >> 8), (unsigned char)row->id};
+    const sealane_cipher *cipher = sealane_cipher_get(row->cipher);
     const SSL_CIPHER *theirs = SSL_CIPHER_find(ssl, wire);
     const EVP_CIPHER *evp = EVP_get_cipherbynid(SSL_CIPHER_get_cipher_nid(theirs));
 
@@ -39,6 +40,15 @@ static void check_suite(const sealane_suite *row, SSL *ssl)
     CU_ASSERT_STRING_EQUAL(row->name, SSL_CIPHER_standard_name(theirs));
     CU_ASSERT_EQUAL(row->id, SSL_CIPHER_get_protocol_id(theirs));
     CU_ASSERT_EQUAL(sealane_cipher_get(row->cipher)->key_len, EVP_CIPHER_get_key_length(evp));
+    if (cipher->tls12_nonce == SEALANE_NONCE_RANDOM) {
+        /* libssl says from which version on it has the suite, and the engine has it for TLS 1.2 alone. */
+        CU_ASSERT_EQUAL(row->version, SEALANE_TLS1_2);
+        CU_ASSERT_STRING_NOT_EQUAL(SSL_CIPHER_get_version(theirs), "TLSv1.3");
+        CU_ASSERT_EQUAL(EVP_MD_get_size(EVP_get_digestbynid(SSL_CIPHER_get_digest_nid(theirs))),
+                        cipher->tag_len);
+        CU_ASSERT_EQUAL(sealane_suite_iv_len(row), 0);
+        return;
+    }
     CU_ASSERT_STRING_EQUAL(row->version == SEALANE_TLS1_3 ? "TLSv1.3" : "TLSv1.2",
                            SSL_CIPHER_get_version(theirs));
     CU_ASSERT_EQUAL(sealane_suite_iv_len(row), row->version == SEALANE_TLS1_3 || mode == 0 ? 12 : 4);
@@ -92,6 +102,27 @@ static void test_no_suite_is_missing(void)
     CU_ASSERT(suites_known("AESCCM:@SECLEVEL=0", "_AES_128_CCM") >= 12);
 }
 
+/* The same for AES-CBC, whose suites are what old mail servers have. */
+static void test_no_cbc_suite_is_missing(void)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    STACK_OF(SSL_CIPHER) * theirs;
+    int cbc = 0;
+
+    CU_ASSERT_EQUAL_FATAL(SSL_CTX_set_cipher_list(ctx, "ALL:COMPLEMENTOFALL:@SECLEVEL=0"), 1);
+    theirs = SSL_CTX_get_ciphers(ctx);
+    for (int i = 0; i < sk_SSL_CIPHER_num(theirs); i++) {
+        const SSL_CIPHER *cipher = sk_SSL_CIPHER_value(theirs, i);
+        int nid = SSL_CIPHER_get_cipher_nid(cipher);
+        if (nid != NID_aes_128_cbc && nid != NID_aes_256_cbc)
+            continue;
+        cbc++;
+        CU_ASSERT_PTR_NOT_NULL(sealane_suite_find(SSL_CIPHER_get_protocol_id(cipher)));
+    }
+    CU_ASSERT(cbc >= 16);
+    SSL_CTX_free(ctx);
+}
+
 static void test_find_gives_the_row_or_nothing(void)
 {
     size_t count, found = 0;
@@ -110,6 +141,7 @@ int main(void)
         {"ciphers are libcrypto's", test_ciphers_are_libcryptos},
         {"suites are libssl's", test_suites_are_libssls},
         {"no suite of libssl is missing", test_no_suite_is_missing},
+        {"no AES-CBC suite of libssl is missing", test_no_cbc_suite_is_missing},
         {"find gives the row or nothing", test_find_gives_the_row_or_nothing},
         CU_TEST_INFO_NULL,
     };

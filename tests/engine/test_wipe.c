@@ -131,6 +131,48 @@ static int freed_is_wiped(void *unused)
     return failures;
 }
 
+/* The same for a key of AES-CBC with HMAC: the record key, the key below it, what is expanded. */
+static int freed_cbc_is_wiped(void *unused)
+{
+    static const uint8_t mac_secret[SEALANE_MAC_MAX] = {0x3a, 0xc5};
+    uint8_t record[300], payload[100] = {1};
+    struct iovec piece = {payload, sizeof(payload)};
+    sealane_key_params params = {.suite = sealane_suite_find(0xc009),
+                                 .direction = SEALANE_SEALING,
+                                 .key = secret,
+                                 .key_len = 16,
+                                 .mac_key = mac_secret,
+                                 .mac_key_len = 20};
+    sealane_key *warm = NULL, *key = NULL;
+    sealane_seal_op op = {.payload = &piece,
+                          .payload_count = 1,
+                          .out = record,
+                          .out_size = sizeof(record),
+                          .type = SEALANE_APPLICATION_DATA};
+    int failures = 0;
+
+    (void)unused;
+    CHILD_CHECK(failures, sealane_key_new(&warm, &params) == SEALANE_OK);
+    op.key = warm;
+    CHILD_CHECK(failures, sealane_record_seal(&op) == SEALANE_OK);
+    sealane_key_free(warm);
+
+    watch_start();
+    CHILD_CHECK(failures, sealane_key_new(&key, &params) == SEALANE_OK);
+    op.key = key;
+    CHILD_CHECK(failures, sealane_record_seal(&op) == SEALANE_OK);
+    watch_used();
+    sealane_key_free(key);
+    CHILD_CHECK(failures, watch_clean(3));
+    return failures;
+}
+
+static void test_freed_cbc_is_wiped(void)
+{
+    CU_ASSERT_EQUAL(child_run("SEALANE_BACKEND", "openssl", freed_cbc_is_wiped, NULL), 0);
+    CU_ASSERT_EQUAL(child_run("SEALANE_BACKEND", "ipsec_mb", freed_cbc_is_wiped, NULL), 0);
+}
+
 static void test_freed_is_wiped(void)
 {
     for (size_t i = 0; i < engine_backend_count; i++)
@@ -142,6 +184,7 @@ int main(void)
 {
     static const CU_TestInfo tests[] = {
         {"what is freed is wiped, with every backend", test_freed_is_wiped},
+        {"and of CBC suites", test_freed_cbc_is_wiped},
         CU_TEST_INFO_NULL,
     };
     return suite_run("wipe", tests);

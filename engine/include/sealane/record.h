@@ -78,9 +78,13 @@ typedef struct sealane_key_params {
      * must go on from the other implementation's last one: the same nonce twice gives the key away.
      */
     uint64_t explicit_nonce;
+    /* Suites of AES-CBC with HMAC only (TLS 1.2): */
+    const uint8_t *mac_key; /* RFC 5246 6.3 client_write_MAC_key or server_write_MAC_key */
+    size_t mac_key_len;     /* the cipher's tag_len */
+    bool encrypt_then_mac;  /* RFC 7366 was negotiated; else MAC-then-encrypt */
 } sealane_key_params;
 
-/* Bytes of IV that a suite takes from the key schedule: 12, or 4 with an explicit nonce. */
+/* Bytes of IV that a suite takes from the key schedule: 12, 4 with an explicit nonce, none with CBC. */
 size_t sealane_suite_iv_len(const sealane_suite *suite);
 
 /* SEALANE_ARGUMENT: a length is not the suite's. Also SEALANE_UNSUPPORTED, SEALANE_MEMORY. */
@@ -100,8 +104,8 @@ bool sealane_key_rekey_due(const sealane_key *key);
 
 /* ---- Sealing ---- */
 
-/* Bytes before the ciphertext in a record of this key: header, and explicit nonce if there is one: 5 or 13.
- */
+/* Bytes before the ciphertext in a record of this key: header, and explicit nonce or IV if there is one: 5,
+ * 13, or 21 with CBC. */
 size_t sealane_record_prefix_len(const sealane_key *key);
 /* Bytes of a whole record with that much payload and padding: what `out_size` must be at least. */
 size_t sealane_record_seal_size(const sealane_key *key, size_t payload_len, size_t padding);
@@ -153,9 +157,14 @@ void sealane_batch_seal(sealane_seal_op ops[], size_t count);
 sealane_result sealane_record_length(const sealane_key *key, const uint8_t *data, size_t len,
                                      size_t *record_len);
 
+/* Bytes that opening a record of that whole length may write at `out`: what `out_size` must be at least. */
+size_t sealane_record_open_size(const sealane_key *key, size_t record_len);
+
 /*
  * One whole record to open. `out` may be `record` + sealane_record_prefix_len() exactly (in place) or must
- * not overlap the record. In TLS 1.3 the payload stands at `out`, with type byte and padding behind it.
+ * not overlap the record. In TLS 1.3 the payload stands at `out`, with type byte and padding behind it; with
+ * CBC it stands there with MAC and padding behind it. How long a payload of CBC is stays unknown to whoever
+ * can only measure the time that opening takes, and so does what was wrong with a record that is refused.
  *
  * In place and several records of one key in one batch do not go together in TLS 1.3: a KeyUpdate (in a
  * SEALANE_HANDSHAKE record, so it shows only after opening) means that the records behind it are under the
@@ -167,7 +176,7 @@ typedef struct sealane_open_op {
     const uint8_t *record; /* from the header to the tag */
     size_t record_len;     /* exactly; sealane_record_length() tells */
     uint8_t *out;
-    size_t out_size; /* at least record_len - prefix - tag */
+    size_t out_size; /* at least sealane_record_open_size(): record_len - prefix - tag, more with CBC */
     /* Set by the call: */
     size_t payload_len; /* bytes of payload at `out`; 0 if it failed, and possible if not */
     uint8_t type;       /* content type; 0 if it failed */

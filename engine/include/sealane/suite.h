@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table of what the engine knows: ciphers (AEAD algorithms) and the TLS cipher suites that use them.
+ * The table of what the engine knows: ciphers (AEAD algorithms, and AES-CBC with HMAC) and the TLS cipher
+ * suites that use them.
  * Everything that depends on a cipher or a suite reads it here; there is no second switch over suites.
  */
 #ifndef SEALANE_SUITE_H
@@ -18,8 +19,9 @@ extern "C" {
 #define SEALANE_TLS1_3 0x0304
 
 #define SEALANE_NONCE_LEN 12 /* RFC 5116 3.1: every AEAD of TLS takes 12 */
-#define SEALANE_TAG_MAX   16
+#define SEALANE_TAG_MAX   16 /* of an AEAD */
 #define SEALANE_KEY_MAX   32
+#define SEALANE_MAC_MAX   48         /* HMAC-SHA384 */
 #define SEALANE_SEQ_LIMIT UINT64_MAX /* RFC 8446 5.3: sequence numbers do not wrap */
 
 /* Small, dense and stable: used as an index. */
@@ -29,21 +31,31 @@ typedef enum sealane_cipher_id {
     SEALANE_CHACHA20_POLY1305,
     SEALANE_AES_128_CCM,
     SEALANE_AES_128_CCM_8, /* the same with half of the tag: RFC 6655 4 */
-    SEALANE_CIPHERS        /* how many */
+    SEALANE_CIPHERS, /* how many AEADs: those that sealane/aead.h and sealane/stream.h take. No cipher itself
+                      */
+    /* Not AEADs: AES-CBC with HMAC, for records of TLS 1.2 only (sealane/record.h). */
+    SEALANE_AES_128_CBC_SHA1,
+    SEALANE_AES_256_CBC_SHA1,
+    SEALANE_AES_128_CBC_SHA256,
+    SEALANE_AES_256_CBC_SHA256,
+    SEALANE_AES_256_CBC_SHA384,
+    SEALANE_CBC_END,
+    SEALANE_CBC_FIRST = SEALANE_AES_128_CBC_SHA1,
 } sealane_cipher_id;
 
 /* How a record's nonce comes about in TLS 1.2; TLS 1.3 always XORs the sequence number (RFC 8446 5.3). */
 typedef enum sealane_nonce_scheme {
     SEALANE_NONCE_EXPLICIT, /* 4 bytes from the key block, 8 in the record: RFC 5288 3, RFC 6655 3 */
     SEALANE_NONCE_XOR,      /* 12 bytes from the key block XOR sequence number: RFC 7905 2 */
+    SEALANE_NONCE_RANDOM, /* CBC: 16 random bytes in the record, none from the key block: RFC 5246 6.2.3.2 */
 } sealane_nonce_scheme;
 
 typedef struct sealane_cipher {
     sealane_cipher_id id;
-    const char *name;         /* "AES-128-GCM" */
+    const char *name;         /* "AES-128-GCM", "AES-128-CBC-HMAC-SHA1" */
     const char *openssl_name; /* as EVP_CIPHER_fetch() takes it; CCM's is one for all lengths of tags */
     uint8_t key_len;
-    uint8_t tag_len;
+    uint8_t tag_len; /* CBC: of the MAC, and of its key: RFC 5246 A.5, 6.3 */
     sealane_nonce_scheme tls12_nonce;
     uint64_t seal_limit;  /* records under one key before a new key is due: RFC 8446 5.5, RFC 9147 4.5.3 */
     uint64_t open_limit;  /* records that may fail authentication under one key: RFC 9147 4.5.3 */

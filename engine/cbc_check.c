@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whether a CBC record is authentic, without a word in the running time about why it is not.
+ *
+ * With MAC-then-encrypt, padding, MAC and payload share a secret border. An answer, or a time, that depends
+ * on where the border is or on which check failed decrypts records (Vaudenay 2002; AlFardan and Paterson,
+ * "Lucky Thirteen", 2013). So for a record of public length
+ *   - the padding is looked at in all the bytes that it might have;
+ *   - the hash runs over all the blocks that the longest payload would have, the message's end is laid into
+ *     them with masks, and the state after the block that holds the true end is picked with a mask;
+ *   - the received MAC is brought to a fixed place by a shifter whose steps are masks.
+ * No branch, no address and no loop depends on a decrypted byte until the one bit of the verdict is public.
+ * The hash of many records goes side by side (sha_blocks_many): their blocks in step.
+ */
+#include "cbc.h"
+
+#include <string.h>
+#include <openssl/crypto.h>
+
+#define PADDING_MAX 256 /* RFC 5246 6.2.3.2: up to 255 bytes and the length byte */
+#define LANES       16  /* records in step; their tails lie on the stack */
+#define SHIFT_STEPS 8   /* the MAC's place has 2^8 possibilities */
+/* The blocks that hold a possible end: the window of ends, what is before it in its block, and the length. */
+#define TAIL_MAX   ((PADDING_MAX / 64 + 3) * 64 > 5 * 128 ? (PADDING_MAX / 64 + 3) * 64 : 5 * 128)
+#define WINDOW_MAX (PADDING_MAX + SHA_DIGEST_MAX)
+
+/*
+ * ---- Masks: all ones or all zero. They are arithmetic that no compiler has to see as a condition; the
+ * barrier takes from it what it might know about a secret. ----
+ */
+
+static uint32_t barrier(uint32_t value)
+{
+    __asm__("" : "+r"(value));
+    return value;
+}
+
+/* a < b, for values below 2^31 */
+static uint32_t mask_less(uint32_t a, uint32_t b)
+{
+    return (uint32_t)0 - ((a - b) >> 31);
+}
+
+static uint32_t mask_equal(uint32_t a, uint32_t b)
+{
+    uint32_t difference = a ^ b;
+
+    return ~((uint32_t)0 - ((difference | ((uint32_t)0 - difference)) >> 31));
+}
+
+/*
+ * SEALANE_OK if nothing is wrong; gives that as a mask. Still without a branch: the verdict becomes public
+ * where somebody asks for the result.
+ */
+static uint32_t result_set(cbc_op *op, uint32_t wrong)
+{
+    uint32_t right = barrier(mask_equal(wrong, 0));
+
+    op->result = (sealane_result)((SEALANE_OK & right) | (SEALANE_FORGED & ~right));
+    return right;
+}
+
+/* ---- A record under check ---- */
+
+/* Not zero if one of the `last` bytes before the length byte, as many as there can be, differs from it. */
+static uint32_t padding_wrong(const uint8_t *end, uint32_t len, uint32_t last)
+{
+    const uint32_t span = len < PADDING_MAX ? len : PADDING_MAX;
+    uint32_t wrong = 0;
+
+    for (uint32_t i = 0; i < span; i++)
+        wrong |= (last ^ end[-1 - (ptrdiff_t)i]) & ~mask_less(last, i);
+    return wrong;
+}
+
+struct lane {
+    cbc_op *op;
+    uint32_t least;       /* of payload: public */
+    uint32_t payload_len; /* secret until the verdict */
+    uint32_t good;        /* mask: the padding is right */
+    size_t head_blocks;   /* hold nothing but header and payload: public */
+    size_t tail_blocks;   /* may hold the end: public */
+    sha_state state;      /* of the inner hash */
+    sha_state end;        /* the one behind the true last block */
+    uint8_t first[SHA_BLOCK_MAX];
+    uint8_t tail[TAIL_MAX];
+};
+
+/*
+ * RFC 5246 6.2.3.2: each padding byte has the value of the last one. Wrong padding counts as none but the
+ * length byte, so that a MAC is computed in any case.
+ */
+static void padding_read(struct lane *lane)
+{
+    const cbc_op *op = lane->op;
+    const uint8_t *end = op->out + op->len;
+    const uint32_t len = (uint32_t)op->len, mac_len = (uint32_t)op->key->mac_len, last = barrier(end[-1]);
+    uint32_t wrong = padding_wrong(end, len, last);
+
+    lane->good = barrier(mask_equal(wrong, 0) & ~mask_less(len, last + 1 + mac_len));
+    lane->payload_len = len - mac_len - 1 - (last & lane->good);
+    lane->least = len > PADDING_MAX + mac_len ? len - PADDING_MAX - mac_len : 0;
+}
+
+/* Mask: the message's last block, the one with the length, is this block of the tail. (No division: its time
+ * tells the dividend.) */
+static uint32_t mask_last_block(const struct lane *lane, uint32_t block)
+{
+    const sha_row *row = &sha_rows[lane->op->key->hash];
+    const uint32_t block_len = row->block_len, start = (uint32_t)lane->head_blocks * block_len;
+    uint32_t end = barrier(HMAC_HEADER_LEN + lane->payload_len + row->length_len - start);
+
+    return ~mask_less(end, block * block_len) & mask_less(end, (block + 1) * block_len);
+}
+
+/* Copies `len` bytes of header | decrypted bytes | zeros from `at` on; all of it public places. */
+static void message_copy(const cbc_op *op, size_t at, uint8_t *to, size_t len)
+{
+    size_t end = HMAC_HEADER_LEN + op->len, part;
+
+    memset(to, 0, len);
+    if (at < HMAC_HEADER_LEN) {
+        part = HMAC_HEADER_LEN - at < len ? HMAC_HEADER_LEN - at : len;
+        memcpy(to, op->header + at, part);
+        at += part, to += part, len -= part;
+    }
+    if (at < end)
+        memcpy(to, op->out + (at - HMAC_HEADER_LEN), end - at < len ? end - at : len);
+}
+
+/* The tail as SHA sees it: message, 0x80, zeros, and the length at the end of the block that is the last. */
+static void tail_make(struct lane *lane)
+{
+    const sha_id hash = lane->op->key->hash;
+    const uint32_t block_len = sha_rows[hash].block_len, length_len = sha_rows[hash].length_len;
+    const size_t start = lane->head_blocks * block_len, tail_len = lane->tail_blocks * block_len;
+    const uint32_t message_len = HMAC_HEADER_LEN + lane->payload_len;
+    const uint32_t rest = barrier(message_len - (uint32_t)start);
+    uint8_t length[16];
+
+    message_copy(lane->op, start, lane->tail, tail_len);
+    for (uint32_t i = 0; i < tail_len; i++)
+        lane->tail[i] = (uint8_t)((lane->tail[i] & mask_less(i, rest)) | (0x80 & mask_equal(i, rest)));
+    hmac_length_put(hash, message_len, length);
+    for (uint32_t b = 0; b < lane->tail_blocks; b++) {
+        uint8_t *place = lane->tail + (b + 1) * block_len - length_len;
+        uint32_t last = mask_last_block(lane, b);
+        for (uint32_t i = 0; i < length_len; i++)
+            place[i] |= (uint8_t)(length[i] & last);
+    }
+    OPENSSL_cleanse(length, sizeof(length));
+}
+
+static void lane_begin(struct lane *lane, cbc_op *op)
+{
+    const sha_row *row = &sha_rows[op->key->hash];
+    size_t most;
+
+    lane->op = op;
+    padding_read(lane);
+    cbc_header_length(op, lane->payload_len);
+    most = HMAC_HEADER_LEN + op->len - op->key->mac_len - 1;
+    lane->head_blocks = (HMAC_HEADER_LEN + lane->least) / row->block_len;
+    lane->tail_blocks =
+        (most + 1 + row->length_len + row->block_len - 1) / row->block_len - lane->head_blocks;
+    lane->state = op->key->mac.inner;
+    memset(&lane->end, 0, sizeof(lane->end));
+    message_copy(op, 0, lane->first, row->block_len);
+    tail_make(lane);
+}
+
+/* ---- The hashes of all lanes in step ---- */
+
+static void heads_run(sha_id hash, struct lane lanes[], size_t count)
+{
+    const size_t block_len = sha_rows[hash].block_len;
+    sha_run runs[LANES];
+    size_t n = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (lanes[i].head_blocks > 0)
+            runs[n++] = (sha_run){&lanes[i].state, lanes[i].first, 1};
+    sha_blocks_many(hash, runs, n);
+    n = 0;
+    for (size_t i = 0; i < count; i++)
+        if (lanes[i].head_blocks > 1)
+            runs[n++] = (sha_run){&lanes[i].state, lanes[i].op->out + block_len - HMAC_HEADER_LEN,
+                                  lanes[i].head_blocks - 1};
+    sha_blocks_many(hash, runs, n);
+}
+
+static void end_pick(struct lane *lane, uint32_t block)
+{
+    uint32_t mask = mask_last_block(lane, block);
+    uint64_t wide = (uint64_t)mask << 32 | mask;
+
+    for (size_t i = 0; i < 8; i++)
+        lane->end.w64[i] |= lane->state.w64[i] & wide;
+}
+
+static void tails_run(sha_id hash, struct lane lanes[], size_t count)
+{
+    const size_t block_len = sha_rows[hash].block_len;
+    sha_run runs[LANES];
+    size_t n = 1;
+
+    for (uint32_t block = 0; n > 0; block++) {
+        n = 0;
+        for (size_t i = 0; i < count; i++)
+            if (block < lanes[i].tail_blocks)
+                runs[n++] = (sha_run){&lanes[i].state, lanes[i].tail + block * block_len, 1};
+        sha_blocks_many(hash, runs, n);
+        for (size_t i = 0; i < count; i++)
+            if (block < lanes[i].tail_blocks)
+                end_pick(&lanes[i], block);
+    }
+}
+
+/* The outer hash takes the tail's place and the state's. */
+static void outers_run(sha_id hash, struct lane lanes[], size_t count)
+{
+    sha_run runs[LANES];
+
+    for (size_t i = 0; i < count; i++) {
+        hmac_outer_block(hash, &lanes[i].end, lanes[i].tail);
+        lanes[i].state = lanes[i].op->key->mac.outer;
+        runs[i] = (sha_run){&lanes[i].state, lanes[i].tail, 1};
+    }
+    sha_blocks_many(hash, runs, count);
+}
+
+/* ---- The received MAC ---- */
+
+/*
+ * Brings the MAC, which begins `shift` (0 to 255, secret) bytes into the window, to its beginning: the window
+ * is moved by 128 bytes or not, by 64 or not, and so on down.
+ */
+static void window_shift(uint8_t window[WINDOW_MAX], uint32_t shift, size_t mac_len)
+{
+    for (unsigned step = SHIFT_STEPS; step-- > 0;) {
+        const size_t distance = (size_t)1 << step;
+        const uint8_t moved = (uint8_t)((uint32_t)0 - barrier(shift >> step & 1));
+
+        /* Upwards, so that a byte is read before it is written; only bytes that later steps can reach. */
+        for (size_t i = 0; i < distance - 1 + mac_len; i++)
+            window[i] = (uint8_t)((window[i + distance] & moved) | (window[i] & ~moved));
+    }
+}
+
+static void lane_finish(struct lane *lane)
+{
+    cbc_op *op = lane->op;
+    const size_t mac_len = op->key->mac_len;
+    uint8_t window[WINDOW_MAX] = {0}, mac[SHA_DIGEST_MAX];
+    uint32_t wrong = ~lane->good;
+
+    memcpy(window, op->out + lane->least, op->len - lane->least);
+    window_shift(window, lane->payload_len - lane->least, mac_len);
+    sha_store(op->key->hash, &lane->state, mac);
+    wrong |= (uint32_t)CRYPTO_memcmp(window, mac, mac_len);
+    OPENSSL_cleanse(window, sizeof(window));
+    OPENSSL_cleanse(mac, sizeof(mac));
+    op->payload_len = lane->payload_len & result_set(op, wrong);
+}
+
+void cbc_check_padded(cbc_op *const ops[], size_t count)
+{
+    struct lane lanes[LANES];
+    sha_id hash;
+
+    while (count > 0) {
+        size_t taken = 0, n = 0;
+        for (; taken < count && n < LANES; taken++)
+            if (ops[taken]->result == SEALANE_OK)
+                lane_begin(&lanes[n++], ops[taken]);
+        if (n > 0) {
+            hash = lanes[0].op->key->hash;
+            heads_run(hash, lanes, n);
+            tails_run(hash, lanes, n);
+            outers_run(hash, lanes, n);
+        }
+        for (size_t i = 0; i < n; i++)
+            lane_finish(&lanes[i]);
+        OPENSSL_cleanse(lanes, n * sizeof(lanes[0]));
+        ops += taken;
+        count -= taken;
+    }
+}
+
+/* ---- Encrypt-then-MAC: nothing secret decides anything before the MAC is right ---- */
+
+void cbc_check_macs(cbc_op *const ops[], size_t count)
+{
+    uint8_t macs[LANES][SHA_DIGEST_MAX];
+    hmac_op hmacs[LANES];
+
+    while (count > 0) {
+        size_t n = count < LANES ? count : LANES;
+        for (size_t i = 0; i < n; i++) {
+            size_t len = CBC_IV_LEN + ops[i]->len - ops[i]->key->mac_len;
+            cbc_header_length(ops[i], len);
+            hmacs[i] = (hmac_op){&ops[i]->key->mac, ops[i]->header, ops[i]->in - CBC_IV_LEN, len, macs[i]};
+        }
+        hmac_compute_many(ops[0]->key->hash, hmacs, n);
+        for (size_t i = 0; i < n; i++) {
+            const uint8_t *received = ops[i]->in + ops[i]->len - ops[i]->key->mac_len;
+            result_set(ops[i], (uint32_t)CRYPTO_memcmp(macs[i], received, ops[i]->key->mac_len));
+        }
+        ops += n;
+        count -= n;
+    }
+    OPENSSL_cleanse(macs, sizeof(macs)); /* the right MAC of a forged record is a secret */
+}
+
+/* RFC 7366 3: the sender's own padding. Wrong padding under a right MAC is a broken peer, and refused alike.
+ */
+void cbc_check_padding(cbc_op *op)
+{
+    const size_t len = op->len - op->key->mac_len;
+    const uint8_t *end = op->out + len;
+    const uint32_t last = end[-1];
+    uint32_t wrong = padding_wrong(end, (uint32_t)len, last) | ~mask_less(last, (uint32_t)len);
+
+    op->payload_len = (len - 1 - last) & result_set(op, wrong);
+}
