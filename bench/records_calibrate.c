@@ -192,6 +192,8 @@ static void use_enumerators(FILE *to, unsigned use)
     };
     const char *between = "";
 
+    if (use == 0)
+        fputc('0', to);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if ((use & names[i].bits) != names[i].bits)
             continue;

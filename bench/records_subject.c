@@ -68,23 +68,46 @@ static bool listed(const subject list[], size_t count, const char *name)
     return false;
 }
 
+/* The engine's cipher, if it is new to the list. */
+static size_t carried_add(subject list[], size_t count, sealane_cipher_id cipher)
+{
+    const sealane_cipher *row = sealane_cipher_get(cipher);
+
+    if (count == SUBJECTS_MAX || listed(list, count, row->name))
+        return count;
+    if (!subject_read(&list[count], row->openssl_name)) {
+        fprintf(stderr, "bench-records: left out %s: what kind of cipher is that? (records_subject.c)\n",
+                row->name);
+        return count;
+    }
+    list[count].name = row->name;
+    list[count].tag_len = row->tag_len;
+    list[count].carried = true;
+    list[count].cipher = row->id;
+    return count + 1;
+}
+
+/* The next cipher of any suite after `last`, in the order of the enumeration; -1: there is none. */
+static int cipher_after(int last)
+{
+    size_t count;
+    const sealane_suite *suites = sealane_suites(&count);
+    int next = -1;
+
+    for (size_t i = 0; i < count; i++) {
+        int cipher = (int)suites[i].cipher;
+        if (cipher > last && (next < 0 || cipher < next))
+            next = cipher;
+    }
+    return next;
+}
+
 size_t subjects_list(subject list[SUBJECTS_MAX])
 {
     size_t count = 0;
 
-    for (unsigned id = 0; id < SEALANE_CIPHERS && count < SUBJECTS_MAX; id++) {
-        const sealane_cipher *row = sealane_cipher_get((sealane_cipher_id)id);
-        if (!subject_read(&list[count], row->openssl_name)) {
-            fprintf(stderr, "bench-records: left out %s: what kind of cipher is that? (records_subject.c)\n",
-                    row->name);
-            continue;
-        }
-        list[count].name = row->name;
-        list[count].tag_len = row->tag_len;
-        list[count].carried = true;
-        list[count].cipher = row->id;
-        count++;
-    }
+    for (int cipher = cipher_after(-1); cipher >= 0; cipher = cipher_after(cipher))
+        count = carried_add(list, count, (sealane_cipher_id)cipher);
     for (size_t i = 0; i < sizeof(peers_ciphers) / sizeof(peers_ciphers[0]) && count < SUBJECTS_MAX; i++)
         if (!listed(list, count, peers_ciphers[i]) && subject_read(&list[count], peers_ciphers[i]))
             count++;

@@ -142,8 +142,9 @@ void table_results(FILE *to, const report *r, bool details)
         group_print(to, r, &r->results[first], end - first, details);
     }
     if (!details)
-        fprintf(to, "\nGB/s, x EVP (by rounds) and the share of the bound are those of batch, or of aead "
-                    "where batch is 1.\n");
+        fprintf(to,
+                "\nGB/s, x EVP (by rounds) and the shares of the bounds are those of batch; where batch is "
+                "1, of aead,\nor of record for ciphers that are no AEADs.\n");
 }
 
 void table_targets(FILE *to, const report *r)

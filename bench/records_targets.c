@@ -121,12 +121,19 @@ static bool comparable(const char *name)
            strcmp(name, "ipsec-mb") == 0;
 }
 
-static void chosen_name(const workload *load, char *name, size_t len)
+/* Who answers the case as dispatch chose: the backend itself, or where that has no messages, the records. */
+static void chosen_name(const result *r, char *name, size_t len)
 {
-    snprintf(name, len, "backend-%s",
-             load->subject->carried ? (load->batch > 1 ? sealane_backend_for_batch : sealane_backend_for)(
-                                          load->subject->cipher, load->sealing, load->size, NULL)
-                                    : "none");
+    const workload *load = &r->load;
+
+    if (!load->subject->carried)
+        snprintf(name, len, "none");
+    else if (load->subject->kind == SUBJECT_CBC_HMAC)
+        snprintf(name, len, "%s", load->batch > 1 ? "batch" : "record");
+    else
+        snprintf(name, len, "backend-%s",
+                 (load->batch > 1 ? sealane_backend_for_batch : sealane_backend_for)(
+                     load->subject->cipher, load->sealing, load->size, NULL));
 }
 
 static void dispatch_evaluate(const result results[], size_t count, target_outcome *o)
@@ -137,7 +144,7 @@ static void dispatch_evaluate(const result results[], size_t count, target_outco
     snprintf(o->where, sizeof(o->where), "not measured");
     for (size_t i = 0; i < count; i++) {
         char chosen[48];
-        chosen_name(&results[i].load, chosen, sizeof(chosen));
+        chosen_name(&results[i], chosen, sizeof(chosen));
         for (size_t k = 0; k < results[i].count; k++) {
             const char *other = results[i].entries[k].who->name;
             spread figure;

@@ -13,6 +13,15 @@
 static subject subjects[SUBJECTS_MAX];
 static size_t subject_count;
 
+/* Whatever else comes to the engine, this is there. */
+static const subject *gcm(void)
+{
+    for (size_t i = 0; i < subject_count; i++)
+        if (strcmp(subjects[i].name, "AES-128-GCM") == 0)
+            return &subjects[i];
+    return NULL;
+}
+
 static record_format format_of(const subject *s)
 {
     return s->kind == SUBJECT_CBC_HMAC ? FORMAT_TLS12 : FORMAT_TLS13;
@@ -56,12 +65,12 @@ static void test_wrong_work_is_noticed(void)
 
 static void test_neighbours_have_different_keys(void)
 {
-    workload load = {&subjects[0], true, 100, 16};
+    workload load = {gcm(), true, 100, 16};
     ring *r = ring_new(&load, FORMAT_TLS13);
-    traffic_key a = traffic_key_make(&subjects[0], 0), b = traffic_key_make(&subjects[0], 1);
+    traffic_key a = traffic_key_make(gcm(), 0), b = traffic_key_make(gcm(), 1);
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(r);
-    CU_ASSERT(memcmp(a.key, b.key, subjects[0].key_len) != 0);
+    CU_ASSERT(memcmp(a.key, b.key, gcm()->key_len) != 0);
     for (size_t i = 0; i + 1 < r->count; i++)
         CU_ASSERT(r->slots[i].key != r->slots[i + 1].key);
     for (size_t i = 16; i < r->count; i++)
@@ -93,7 +102,7 @@ static void test_nobody_is_missing(void)
 {
     static const char *const names[] = {"aead",      "record", "batch",   "evp-tls13",
                                         "evp-tls12", "libssl", "ipsec-mb"};
-    workload load = {&subjects[0], true, 64, 4};
+    workload load = {gcm(), true, 64, 4};
     sealane_backend_info info[SEALANE_BACKENDS_MAX];
     size_t backends = sealane_backends(info);
     result r;
