@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * GHASH (NIST SP 800-38D 6.4) on two blocks at a time, with VPCLMULQDQ on 256-bit vectors. Products only:
- * which block meets which power of the hash key is the business of vaes_message.h.
+ * which block meets which power of the hash key is the business of vaes_turn.h and vaes_ending.h.
  *
  * How it computes, after S. Gueron and M. Kounavis, "Intel Carry-Less Multiplication Instruction and its
  * Usage for Computing the GCM Mode", and S. Gueron, "AES-GCM for Efficient Authenticated Encryption":
