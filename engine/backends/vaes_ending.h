@@ -81,16 +81,16 @@ VAES_INLINE void turn_hash_add(const gcm_key *key, ghash_sum *sum, const turn_ha
 }
 
 typedef struct ending {
+    __m256i base;     /* see vaes_counter.h */
+    __m256i j0;       /* the tag's counter block in the first place */
+    __m256i before;   /* reversed: XORed to the first pair of the hash */
+    turn_hashed turn; /* of a long message */
+    __m128i lengths;  /* reversed */
     const gcm_key *key;
-    __m256i base;                /* see vaes_counter.h */
     const uint8_t (*number)[32]; /* of `ending_numbers`, the row of the first pair */
-    __m256i j0;                  /* the tag's counter block in the first place */
-    __m256i before;              /* reversed: XORed to the first pair of the hash */
-    __m128i lengths;             /* reversed */
     const uint8_t *in;
     uint8_t *out;
     size_t left;
-    turn_hashed turn; /* of a long message */
 } ending;
 
 /*

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * GHASH (NIST SP 800-38D 6.4) on two blocks at a time, with VPCLMULQDQ on 256-bit vectors. Products only:
- * which block meets which power of the hash key is the business of vaes_message.h.
+ * which block meets which power of the hash key is the business of vaes_turn.h and vaes_ending.h.
  *
  * How it computes, after S. Gueron and M. Kounavis, "Intel Carry-Less Multiplication Instruction and its
  * Usage for Computing the GCM Mode", and S. Gueron, "AES-GCM for Efficient Authenticated Encryption":
- * - GCM numbers the bits of a block from the other end than the multiplier does. With the bytes of a block
- *   reversed, all its bits are, and the product of two reversed operands is the reversed product shifted by
- * one bit. Multiplying the hash key by x once, when it is set up, takes that shift out of every product.
- * - A 128 x 128 bit product takes three multiplications (Karatsuba), for the carry-less adds around the
- * fourth are cheaper than it. The XOR of the two halves of each power, which Karatsuba wants, is kept with
- * the key.
+ * - GCM numbers the bits of a block from the other end than the multiplier does. With the bytes of a
+ *   block reversed, all its bits are, and the product of two reversed operands is the reversed product
+ *   shifted by one bit. Multiplying the hash key by x once, when it is set up, takes that shift out.
+ * - A 128 x 128 bit product takes three multiplications (Karatsuba): the XORs around them cost less than a
+ *   fourth would. The XOR of the two halves of each power, which this wants, is kept with the key.
  * - Products of many blocks, each with its own power of the hash key, are added up without reduction; one
  *   reduction at the end serves all.
  */

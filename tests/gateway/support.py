@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the gateway's whole-process tests share: certificates, a running gateway, next hops that behave and that do not.
+"""What the gateway's whole-process tests share: certificates, a running gateway, next hops good and bad.
 
-Nothing here waits for a time to pass: everything waits for an event (a log line, a reply, a connection). The one number,
-PATIENCE, only ends a test whose event never comes.
+Nothing here waits for a time to pass: everything waits for an event (a log line, a reply, a connection). The
+one number, PATIENCE, only ends a test whose event never comes.
 """
 import asyncio
 import json
@@ -39,8 +39,9 @@ class Certificates:
     def __init__(self, folder):
         self.folder = folder
         self.ca = self.path("ca.pem")
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "365",
-                "-subj", "/CN=Test CA", "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", self.path("ca.key"), "-out", self.ca)
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+                "365", "-subj", "/CN=Test CA", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+                "-keyout", self.path("ca.key"), "-out", self.ca)
         self.make("ec", "gateway.test", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
         self.make("rsa", "gateway.test", ["rsa:2048"])
         self.make("hop", "hop.test", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
@@ -49,10 +50,12 @@ class Certificates:
         return os.path.join(self.folder, name)
 
     def make(self, name, host, key, days="365"):
-        openssl("req", "-newkey", *key, "-nodes", "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}",
-                "-keyout", self.path(name + ".key"), "-out", self.path(name + ".csr"))
-        openssl("x509", "-req", "-in", self.path(name + ".csr"), "-CA", self.ca, "-CAkey", self.path("ca.key"),
-                "-CAcreateserial", "-days", days, "-copy_extensions", "copyall", "-out", self.path(name + ".pem"))
+        openssl("req", "-newkey", *key, "-nodes", "-subj", f"/CN={host}", "-addext",
+                f"subjectAltName=DNS:{host}", "-keyout", self.path(name + ".key"),
+                "-out", self.path(name + ".csr"))
+        openssl("x509", "-req", "-in", self.path(name + ".csr"), "-CA", self.ca, "-CAkey",
+                self.path("ca.key"), "-CAcreateserial", "-days", days, "-copy_extensions", "copyall",
+                "-out", self.path(name + ".pem"))
 
     def section(self, name):
         return f'certificate {{ chain = "{self.path(name)}.pem" key = "{self.path(name)}.key" }}\n'
@@ -275,7 +278,8 @@ def client_context(certificates, version=None, key=None):
     if version is not None:
         context.minimum_version = context.maximum_version = version
     if key is not None:  # TLS 1.2 chooses the kind of certificate by suite
-        context.set_ciphers({"rsa": "ECDHE-RSA-AES128-GCM-SHA256", "ec": "ECDHE-ECDSA-AES128-GCM-SHA256"}[key])
+        context.set_ciphers({"rsa": "ECDHE-RSA-AES128-GCM-SHA256",
+                             "ec": "ECDHE-ECDSA-AES128-GCM-SHA256"}[key])
     return context
 
 
@@ -316,7 +320,7 @@ def without_received(content):
 
 
 class GatewayTest(unittest.TestCase):
-    """A test with a folder and certificates; what it starts is stopped after it, and the exit status looked at."""
+    """A test with a folder and certificates; what it starts is stopped after it, its exit status looked at."""
 
     @classmethod
     def setUpClass(cls):
@@ -330,10 +334,12 @@ class GatewayTest(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="test-", dir=self.shared)
 
-    def settings(self, hop_port, tls="may", hop_tls="may", names=("ec", "rsa"), extra="", receive="", route=""):
+    def settings(self, hop_port, tls="may", hop_tls="may", names=("ec", "rsa"), extra="", receive="",
+                 route=""):
         sections = "".join(self.certificates.section(name) for name in names)
         return (f'hostname = "gateway.test"\nlog = "json"\n{extra}\n'
-                f'receive "in" {{\n address = "127.0.0.1"\n port = 0\n tls = "{tls}"\n{receive}\n{sections}}}\n'
+                f'receive "in" {{\n address = "127.0.0.1"\n port = 0\n tls = "{tls}"\n'
+                f'{receive}\n{sections}}}\n'
                 f'route "out" {{\n next_hop = "127.0.0.1:{hop_port}"\n tls = "{hop_tls}"\n{route}\n}}\n')
 
     def start(self, hop_port, expected_status=0, **kwargs):

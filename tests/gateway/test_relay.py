@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mail goes through: what arrives at the next hop is what was sent, whatever TLS, key, size and pipelining."""
+"""Mail goes through: what arrives is what was sent, whatever the TLS, key, size and pipelining."""
 import email.message
 import hashlib
 import random
@@ -10,7 +10,8 @@ import socket
 import ssl
 import threading
 
-from support import (GatewayTest, Peer, PATIENCE, client_context, greeted, main, raw_connect, secured, stuffed,
+from support import (GatewayTest, Peer, PATIENCE, client_context, greeted, main, raw_connect, secured,
+                     stuffed,
                      without_received)
 
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
@@ -267,7 +268,8 @@ class Relay(GatewayTest):
                 for _ in range(2):
                     peer = greeted(gateway.port)
                     peer.ask("STARTTLS")
-                    peer.socket = context.wrap_socket(peer.socket, server_hostname="gateway.test", session=session)
+                    peer.socket = context.wrap_socket(peer.socket, server_hostname="gateway.test",
+                                                      session=session)
                     peer.ask("EHLO client.test")
                     self.assertTrue(send(peer, b"Subject: x\r\n\r\n").startswith("250 "))
                     keeper.take()
@@ -307,7 +309,8 @@ class Relay(GatewayTest):
         self.assertTrue(peer.ask("DATA").startswith("354"))
         peer.send(stuffed("Subject: Größe\r\n\r\nHallo\r\n".encode()))
         self.assertTrue(peer.reply().startswith("250 "))
-        got, received = self.check(keeper, "Subject: Größe\r\n\r\nHallo\r\n".encode(), "jürgen@client.test",
+        got, received = self.check(keeper, "Subject: Größe\r\n\r\nHallo\r\n".encode(),
+                                   "jürgen@client.test",
                                    ("größe@hop.test",))
         self.assertTrue(got["utf8"])
         self.assertIn("with UTF8SMTP id", received)

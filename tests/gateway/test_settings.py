@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `check` and `run` say about settings, certificates and keys: one line with file and line, and the exit status."""
+"""What `check` and `run` say about settings, certificates and keys: file and line, and the exit status."""
 import os
 import re
 import socket
@@ -16,7 +16,8 @@ class Settings(GatewayTest):
     def run_gateway(self, text, verb="check"):
         with open(self.file, "w", encoding="utf-8") as f:
             f.write(text)
-        return subprocess.run([GATEWAY, verb, "-c", self.file], capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run([GATEWAY, verb, "-c", self.file], capture_output=True, text=True, timeout=60,
+                              check=False)
 
     def good(self, **kwargs):
         return self.settings(25, **kwargs)
@@ -43,7 +44,8 @@ class Settings(GatewayTest):
         with open(source, encoding="utf-8") as f:
             text = f.read()
         # With its commented-out settings too: each of them must be what the gateway knows.
-        everything = re.sub(r"(?m)^# ((?:loops|log|handshake|signing_queue)\b.*|(?:limits|timeouts) \{|  .*|\})$", r"\1", text)
+        setting = r"(?m)^# ((?:loops|log|handshake|signing_queue)\b.*|(?:limits|timeouts) \{|  .*|\})$"
+        everything = re.sub(setting, r"\1", text)
         self.assertIn("\nlimits {\n", everything)
         for variant in (text, everything):
             for name, to in (("mail-ec", "ec"), ("mail-rsa", "rsa"), ("internal-ca", "ca")):
@@ -54,10 +56,12 @@ class Settings(GatewayTest):
     def test_command_line(self):
         for arguments, status, word in (([], 1, "check"), (["run"], 1, "-c FILE"), (["--help"], 0, "Usage"),
                                         (["--version"], 0, "OpenSSL 3"), (["dance", "-c", "x"], 1, "run"),
-                                        (["check", "-c", "/nonexistent/x"], 1, "/nonexistent/x: cannot read: No such"),
+                                        (["check", "-c", "/nonexistent/x"], 1,
+                                         "/nonexistent/x: cannot read: No such"),
                                         (["check", "-x"], 1, "Usage")):
             with self.subTest(arguments=arguments):
-                result = subprocess.run([GATEWAY, *arguments], capture_output=True, text=True, timeout=60, check=False)
+                result = subprocess.run([GATEWAY, *arguments], capture_output=True, text=True, timeout=60,
+                                        check=False)
                 self.assertEqual(result.returncode, status)
                 self.assertIn(word, result.stdout if status == 0 else result.stderr)
 
@@ -73,8 +77,10 @@ class Settings(GatewayTest):
                 ("unknown key in a section", ' port = 0', ' part = 0', line_of("port"), ["part"]),
                 ("not a number", ' port = 0', ' port = "x"', line_of("port"), ["port"]),
                 ("port out of range", ' port = 0', ' port = 70000', line_of("port"), ["port", "70000"]),
-                ("address", 'address = "127.0.0.1"', 'address = "localhost"', line_of("address"), ["address", "localhost"]),
-                ("tls word", 'tls = "may"\n\n', 'tls = "maybe"\n\n', line_of("tls"), ["tls", "maybe", "encrypt"]),
+                ("address", 'address = "127.0.0.1"', 'address = "localhost"', line_of("address"),
+                 ["address", "localhost"]),
+                ("tls word", 'tls = "may"\n\n', 'tls = "maybe"\n\n', line_of("tls"),
+                 ["tls", "maybe", "encrypt"]),
                 ("log word", 'log = "json"', 'log = "xml"', line_of("log"), ["log", "xml"]),
                 ("handshake word", 'log = "json"', 'handshake = "x"', line_of("log"), ["handshake"]),
                 ("next hop", '"127.0.0.1:25"', '"127.0.0.1"', line_of("next_hop"), ["next_hop", "host:port"]),
@@ -83,11 +89,14 @@ class Settings(GatewayTest):
                 ("loops", 'log = "json"', 'loops = -1', line_of("log"), ["loops"]),
                 ("size", 'log = "json"', 'limits { line = 10X }', line_of("log"), ["line", "10X"]),
                 ("line limit", 'log = "json"', 'limits { line = 100 }', line_of("log"), ["line", "100"]),
-                ("recipients", 'log = "json"', 'limits { recipients = 5 }', line_of("log"), ["recipients", "5"]),
-                ("a connector's line limit", ' port = 0', ' port = 0\n limits { line = 1M }', line_of("port") + 1, ["line"]),
+                ("recipients", 'log = "json"', 'limits { recipients = 5 }', line_of("log"),
+                 ["recipients", "5"]),
+                ("a connector's line limit", ' port = 0', ' port = 0\n limits { line = 1M }',
+                 line_of("port") + 1, ["line"]),
                 ("time", 'log = "json"', 'timeouts { final = 0 }', line_of("log"), ["final"]),
                 ("hostname", '"gateway.test"', '"gateway test"', 1, ["hostname"]),
-                ("ca without verify", 'tls = "may"\n\n}', 'tls = "may" ca = "x"\n\n}', None, ["ca", "verify"]),
+                ("ca without verify", 'tls = "may"\n\n}', 'tls = "may" ca = "x"\n\n}', None,
+                 ["ca", "verify"]),
                 ("later word", 'tls = "may"\n\n}', 'tls = "dane"\n\n}', None, ["dane", "not offered yet"]),
                 ("syntax", 'log = "json"', 'log = = "json"', line_of("log"), []),
                 ("no closing brace", 'route "out" {', 'route "out" {{', None, []),
@@ -98,9 +107,11 @@ class Settings(GatewayTest):
 
     def test_what_is_missing(self):
         good = self.good()
-        for old, words in ((' address = "127.0.0.1"\n', ["address", "missing"]), (' port = 0\n', ["port", "missing"]),
+        for old, words in ((' address = "127.0.0.1"\n', ["address", "missing"]),
+                           (' port = 0\n', ["port", "missing"]),
                            (' next_hop = "127.0.0.1:25"\n', ["next_hop", "missing"]),
-                           (self.certificates.section("ec") + self.certificates.section("rsa"), ["certificate", "missing"]),
+                           (self.certificates.section("ec") + self.certificates.section("rsa"),
+                            ["certificate", "missing"]),
                            (f'key = "{self.certificates.path("ec")}.key"', ["key", "missing"]),
                            (good[good.index("route"):], ["route", "missing"]),
                            (good[good.index("receive"):good.index("route")], ["receive", "missing"])):
@@ -122,9 +133,12 @@ class Settings(GatewayTest):
 
     def test_missing_files(self):
         for name, word in (("ec.pem", "chain"), ("ec.key", "key")):
-            self.expect(self.good(names=("ec",)).replace(name, "gone-" + name), None, word, "gone-" + name, "No such file")
-        self.expect(self.good(route='ca = "/nonexistent.pem"', hop_tls="verify"), None, "ca", "/nonexistent.pem")
-        self.expect('openssl_conf = "/nonexistent.cnf"\n' + self.good(), 1, "openssl_conf", "/nonexistent.cnf")
+            self.expect(self.good(names=("ec",)).replace(name, "gone-" + name), None, word, "gone-" + name,
+                        "No such file")
+        self.expect(self.good(route='ca = "/nonexistent.pem"', hop_tls="verify"), None, "ca",
+                    "/nonexistent.pem")
+        self.expect('openssl_conf = "/nonexistent.cnf"\n' + self.good(), 1, "openssl_conf",
+                    "/nonexistent.cnf")
 
     def test_rubbish_in_files(self):
         rubbish = self.certificates.path("rubbish")
@@ -147,14 +161,16 @@ class Settings(GatewayTest):
     def test_pin_is_never_shown(self):
         text = self.good(names=("ec",))
         key = self.certificates.path("ec.key")
-        result = self.run_gateway(text.replace(key, "pkcs11:token=none;object=x?pin-value=987654321&module-name=y"))
+        uri = "pkcs11:token=none;object=x?pin-value=987654321&module-name=y"
+        result = self.run_gateway(text.replace(key, uri))
         self.assertEqual(result.returncode, 1)
         self.assertIn("pkcs11:token=none;object=x", result.stderr)
         self.assertNotIn("987654321", result.stderr)
         self.assertNotIn("987654321", result.stdout)
 
     def test_certificate_that_ends_soon(self):
-        self.certificates.make("soon", "gateway.test", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], days="5")
+        self.certificates.make("soon", "gateway.test", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+                               days="5")
         result = self.run_gateway(self.good(names=("soon",)))
         self.assertEqual(result.returncode, 0)
         self.assertIn("warning: the certificate expires in", result.stderr)
@@ -177,7 +193,8 @@ class Settings(GatewayTest):
         _, port = self.start_hop()
         text = self.settings(port)
         receive = text[text.index("receive"):text.index("route")]
-        gateway = Gateway(self.folder, text + receive.replace('"in"', '"second"').replace('"may"', '"encrypt"'))
+        second = receive.replace('"in"', '"second"').replace('"may"', '"encrypt"')
+        gateway = Gateway(self.folder, text + second)
         second = gateway.wait_line("listening", connector="second")
         peer = greeted(int(second["port"]))
         self.assertTrue(peer.ask("MAIL FROM:<a@b.test>").startswith("530"))

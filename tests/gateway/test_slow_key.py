@@ -74,7 +74,7 @@ class SlowKey(GatewayTest):
         return answer
 
     def waiting(self, gateway, count):
-        """Waits until that many handshakes are paused in the key, each of which has a thread named after it."""
+        """Waits until that many handshakes are paused in the key: each has a thread named after it."""
         folder = f"/proc/{gateway.process.pid}/task"
 
         def signing():

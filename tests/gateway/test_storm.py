@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many sessions at once through the gateway: gateway_storm (storm.c) against its own sink.
 
-Without arguments a short run for every day; `--sessions 200 --seconds 30` is the proof. --keep-settings TEXT adds lines to the
-settings file (an openssl_conf with keys in a token, say); --certificate CHAIN KEY replaces the key files.
+Without arguments a short run for every day; `--sessions 200 --seconds 30` is the proof. --settings TEXT adds
+lines to the settings file (an openssl_conf with keys in a token, say); --certificate CHAIN KEY replaces the
+key files.
 """
 import argparse
 import os
@@ -29,13 +30,15 @@ def main():
         certificates = support.Certificates(folder)
         sink = ["--sink-chain", certificates.path("hop.pem"), "--sink-key", certificates.path("hop.key")]
         storm = subprocess.Popen(
-            [os.environ["GATEWAY_STORM"], "--sessions", str(arguments.sessions), "--seconds", str(arguments.seconds),
+            [os.environ["GATEWAY_STORM"], "--sessions", str(arguments.sessions), "--seconds",
+             str(arguments.seconds),
              "--messages", str(arguments.messages), "--size", str(arguments.size),
              *(sink if arguments.hop_tls != "none" else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         sink_port = int(storm.stdout.readline().split()[1])
         if arguments.certificate:
-            sections = "".join(f'certificate {{ chain = "{c}" key = "{k}" }}\n' for c, k in arguments.certificate)
+            sections = "".join(f'certificate {{ chain = "{chain}" key = "{key}" }}\n'
+                               for chain, key in arguments.certificate)
         else:
             sections = certificates.section("ec") + certificates.section("rsa")
         gateway = support.Gateway(folder, f"""
@@ -53,7 +56,8 @@ def main():
         with open(arguments.log, "w", encoding="utf-8") as f:
             f.write("\n".join(gateway.lines) + "\n")
         last = gateway.events("stopped")[-1]
-        print("gateway:", {key: value for key, value in last.items() if key not in ("time", "event")}, "exit", stopped)
+        print("gateway:", {key: value for key, value in last.items() if key not in ("time", "event")},
+              "exit", stopped)
         failed |= stopped != 0 or last["possible_duplicates"] != 0
         return 1 if failed else 0
 
