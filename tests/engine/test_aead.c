@@ -61,6 +61,31 @@ static void test_messages_refuse_wrong_arguments(void)
     sealane_aead_free(aead);
 }
 
+/* A byte more than a nonce's counter can reach; nothing is read or written of it. */
+static void test_messages_end_where_counters_do(void)
+{
+    static const uint64_t ends[SEALANE_CIPHERS] = {
+        [SEALANE_AES_128_GCM] = 68719476704, /* NIST SP 800-38D 5.2.1.1: 2^36 - 32 */
+        [SEALANE_AES_256_GCM] = 68719476704,
+        [SEALANE_CHACHA20_POLY1305] = 274877906880, /* RFC 8439 2.8: 64 * (2^32 - 1) */
+        [SEALANE_AES_128_CCM] = 16777215,           /* RFC 3610 2.1, L = 3: 2^24 - 1 */
+        [SEALANE_AES_128_CCM_8] = 16777215,
+    };
+
+    for (sealane_cipher_id cipher = 0; cipher < SEALANE_CIPHERS; cipher++) {
+        const sealane_cipher *row = sealane_cipher_get(cipher);
+        sealane_aead *aead = NULL;
+        uint8_t b[16] = {0}, tag[SEALANE_TAG_MAX] = {0};
+        CU_ASSERT_EQUAL(row->message_max, ends[cipher]);
+        CU_ASSERT_EQUAL_FATAL(sealane_aead_new(&aead, cipher, key, row->key_len), SEALANE_OK);
+        CU_ASSERT_EQUAL(sealane_aead_seal(aead, nonce, NULL, 0, b, (size_t)ends[cipher] + 1, b, tag),
+                        SEALANE_OVERFLOW);
+        CU_ASSERT_EQUAL(sealane_aead_open(aead, nonce, NULL, 0, b, (size_t)ends[cipher] + 1, tag, b),
+                        SEALANE_OVERFLOW);
+        sealane_aead_free(aead);
+    }
+}
+
 static void test_copy_lives_on_its_own(void)
 {
     sealane_aead *aead = aead_make(), *copy = NULL;
@@ -190,6 +215,7 @@ int main(void)
     static const CU_TestInfo tests[] = {
         {"new refuses wrong arguments", test_new_refuses_wrong_arguments},
         {"messages refuse wrong arguments", test_messages_refuse_wrong_arguments},
+        {"messages end where counters do", test_messages_end_where_counters_do},
         {"a copy lives on its own", test_copy_lives_on_its_own},
         {"every result has a text of its own", test_results_have_texts},
         {"counters lose nothing over threads", test_counters_lose_nothing},

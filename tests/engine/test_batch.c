@@ -6,6 +6,7 @@
  */
 #include "support.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sealane/engine.h>
@@ -324,6 +325,75 @@ static void test_batches_are_counted(void)
     }
 }
 
+/* ---- Threads ---- */
+
+#define THREADS 6
+#define LANES   11
+
+/* Seals and opens a batch of CCM records; true if all is right. Each thread has lanes of its own, and takes
+ * them along when it ends: asan would find them. */
+static void *lanes_run(void *number)
+{
+    static const uint16_t ccm[] = {0x1304, 0x1305};
+    uint8_t records[LANES][300], plain[LANES][300], secret[16] = {1}, iv[SEALANE_NONCE_LEN] = {2};
+    sealane_key *sealing[LANES], *opening[LANES];
+    sealane_seal_op seal[LANES];
+    sealane_open_op open[LANES];
+    size_t right = 0;
+
+    secret[1] = *(uint8_t *)number;
+    for (size_t i = 0; i < LANES; i++) {
+        sealane_key_params params = {
+            .suite = sealane_suite_find(ccm[i % 2]), .key = secret, .key_len = 16, .iv = iv, .iv_len = 12};
+        iv[0] = (uint8_t)i;
+        if (sealane_key_new(&sealing[i], &params) != SEALANE_OK)
+            return NULL;
+        params.direction = SEALANE_OPENING;
+        if (sealane_key_new(&opening[i], &params) != SEALANE_OK)
+            return NULL;
+        seal[i] = (sealane_seal_op){.key = sealing[i],
+                                    .out = records[i],
+                                    .out_size = sizeof(records[i]),
+                                    .padding = 20 * i,
+                                    .type = SEALANE_APPLICATION_DATA};
+    }
+    for (int round = 0; round < 50; round++) {
+        sealane_batch_seal(seal, LANES);
+        for (size_t i = 0; i < LANES; i++)
+            open[i] = (sealane_open_op){.key = opening[i],
+                                        .record = records[i],
+                                        .record_len = seal[i].out_len,
+                                        .out = plain[i],
+                                        .out_size = sizeof(plain[i])};
+        sealane_batch_open(open, LANES);
+        for (size_t i = 0; i < LANES; i++)
+            right += open[i].result == SEALANE_OK && open[i].payload_len == 0 && open[i].type == 23;
+    }
+    for (size_t i = 0; i < LANES; i++) {
+        sealane_key_free(sealing[i]);
+        sealane_key_free(opening[i]);
+    }
+    return right == 50 * LANES ? number : NULL;
+}
+
+static void test_each_thread_has_lanes(void)
+{
+    pthread_t threads[THREADS];
+    uint8_t numbers[THREADS];
+    void *result;
+
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < THREADS; i++) {
+            numbers[i] = (uint8_t)i;
+            CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, lanes_run, &numbers[i]), 0);
+        }
+        for (size_t i = 0; i < THREADS; i++) {
+            CU_ASSERT_EQUAL(pthread_join(threads[i], &result), 0);
+            CU_ASSERT_PTR_EQUAL(result, &numbers[i]);
+        }
+    }
+}
+
 static void test_empty_batches(void)
 {
     sealane_batch_seal(NULL, 0);
@@ -337,6 +407,7 @@ int main(void)
         {"one key counts up in the array's order", test_one_key_counts_up_in_order},
         {"a limit within a batch", test_limit_within_a_batch},
         {"batches are counted", test_batches_are_counted},
+        {"each thread has lanes of its own", test_each_thread_has_lanes},
         {"empty batches", test_empty_batches},
         CU_TEST_INFO_NULL,
     };

@@ -8,10 +8,14 @@
 #include <string.h>
 #include <sealane/aead.h>
 #include <sealane/engine.h>
+#include <sealane/record.h>
 #include "calibration.h"
 
 #define ROWS_FOR(cpu)                                                                                        \
-    {cpu, SEALANE_AES_128_GCM, CALIBRATION_SEAL, 64, {"absent", "openssl"}, "short, sealed"},                \
+    {cpu, SEALANE_AES_128_CCM, CALIBRATION_BATCH, 256, {"ipsec_mb", "openssl"}, "lanes"},                    \
+        {cpu, SEALANE_AES_128_CCM, CALIBRATION_BOTH, 256, {"openssl"}, "alone"},                             \
+        {cpu, SEALANE_AES_128_CCM, CALIBRATION_SEAL | CALIBRATION_BATCH, 512, {"ipsec_mb"}, "sealed"},       \
+        {cpu, SEALANE_AES_128_GCM, CALIBRATION_SEAL, 64, {"absent", "openssl"}, "short, sealed"},            \
         {cpu, SEALANE_AES_128_GCM, CALIBRATION_BOTH, 1024, {"ipsec_mb", "openssl"}, "middle"},               \
         {cpu, SEALANE_CIPHERS, CALIBRATION_OPEN, SIZE_MAX, {"ipsec_mb", "openssl"}, "opened"},               \
     {                                                                                                        \
@@ -71,6 +75,85 @@ static void test_rows_are_followed(void)
     CU_ASSERT_EQUAL(child_run("SEALANE_BACKEND", NULL, rows_are_followed, NULL), 0);
 }
 
+static int batches_have_rows_of_their_own(void *unused)
+{
+    const struct {
+        int sealing, batch;
+        size_t len;
+        const char *name, *why;
+    } expected[] = {
+        {1, 1, 256, second(), "lanes"}, {0, 1, 10, second(), "lanes"},  {1, 0, 256, "openssl", "alone"},
+        {0, 0, 10, "openssl", "alone"}, {1, 0, 512, "openssl", "rest"}, {0, 1, 512, second(), "opened"},
+        {1, 1, 513, "openssl", "rest"},
+    };
+    int failures = 0;
+
+    (void)unused;
+    for (size_t i = 0; i < COUNT(expected); i++) {
+        const char *why = "", *name;
+        name = (expected[i].batch ? sealane_backend_for_batch : sealane_backend_for)(
+            SEALANE_AES_128_CCM, expected[i].sealing, expected[i].len, &why);
+        CHILD_CHECK(failures, strcmp(name, expected[i].name) == 0);
+        CHILD_CHECK(failures, strcmp(why, expected[i].why) == 0);
+    }
+    if (backend_ipsec_mb.probe() == NULL)
+        CHILD_CHECK(failures,
+                    strcmp(sealane_backend_for_batch(SEALANE_AES_128_CCM, 1, 512, NULL), "ipsec_mb") == 0);
+    return failures;
+}
+
+static void test_batches_have_rows_of_their_own(void)
+{
+    CU_ASSERT_EQUAL(child_run("SEALANE_BACKEND", NULL, batches_have_rows_of_their_own, NULL), 0);
+}
+
+/* Seals records of these suites in one batch; who sealed the last of them. */
+static const char *batch_sealed_by(const uint16_t suites[], size_t count)
+{
+    static uint8_t records[4][100];
+    uint8_t secret[SEALANE_KEY_MAX] = {1}, iv[SEALANE_NONCE_LEN] = {2};
+    struct iovec piece = {secret, 10};
+    sealane_seal_op ops[4];
+
+    for (size_t i = 0; i < count; i++) {
+        sealane_key_params params = {
+            .suite = sealane_suite_find(suites[i]), .key = secret, .key_len = 16, .iv = iv, .iv_len = 12};
+        sealane_key *key = NULL;
+        if (sealane_key_new(&key, &params) != SEALANE_OK)
+            return "no key";
+        ops[i] = (sealane_seal_op){.key = key,
+                                   .payload = &piece,
+                                   .payload_count = 1,
+                                   .out = records[i],
+                                   .out_size = sizeof(records[i]),
+                                   .type = SEALANE_APPLICATION_DATA};
+    }
+    sealane_batch_seal(ops, count);
+    for (size_t i = 0; i < count; i++) {
+        sealane_key_free(ops[i].key);
+        if (ops[i].result != SEALANE_OK)
+            return "not sealed";
+    }
+    return sealane_last_sealed_by();
+}
+
+/* The only record of its cipher in a batch has no company in it. */
+static int alone_among_others(void *unused)
+{
+    const uint16_t one[] = {0x1301, 0x1301, 0x1304}, two[] = {0x1301, 0x1304, 0x1304};
+    int failures = 0;
+
+    (void)unused;
+    CHILD_CHECK(failures, strcmp(batch_sealed_by(one, 3), "openssl") == 0);
+    CHILD_CHECK(failures, strcmp(batch_sealed_by(two, 3), second()) == 0);
+    return failures;
+}
+
+static void test_alone_among_others(void)
+{
+    CU_ASSERT_EQUAL(child_run("SEALANE_BACKEND", NULL, alone_among_others, NULL), 0);
+}
+
 /* Every message is sealed by one backend and, where the rows say so, opened by the other, under one key. */
 static int one_key_many_backends(void *unused)
 {
@@ -110,6 +193,8 @@ int main(void)
     static const CU_TestInfo tests[] = {
         {"the rows are followed to the byte", test_rows_are_followed},
         {"one key works across backends", test_one_key_many_backends},
+        {"batches have rows of their own", test_batches_have_rows_of_their_own},
+        {"one of its cipher in a batch is alone", test_alone_among_others},
         CU_TEST_INFO_NULL,
     };
     return suite_run("calibration", tests);

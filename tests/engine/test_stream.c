@@ -145,6 +145,44 @@ static void test_copies_go_on_independently(void)
     }
 }
 
+static void test_chacha_in_pieces(void)
+{
+    sealane_stream *stream = stream_make(), *chacha = NULL;
+    uint8_t out[LEN], tag[SEALANE_TAG_MAX];
+
+    reference_seal(SEALANE_CHACHA20_POLY1305, key, iv, aad, sizeof(aad), plain, LEN, cipher, right_tag);
+    CU_ASSERT_EQUAL_FATAL(sealane_stream_new(&chacha, SEALANE_CHACHA20_POLY1305, key, 32), SEALANE_OK);
+    CU_ASSERT_EQUAL(sealane_stream_begin(chacha, true, iv, 11), SEALANE_ARGUMENT);
+    CU_ASSERT_EQUAL(sealane_stream_begin(chacha, true, iv, 13), SEALANE_ARGUMENT);
+    for (size_t piece = 1; piece <= LEN; piece += 37) {
+        CU_ASSERT_EQUAL(sealane_stream_begin(chacha, true, iv, SEALANE_NONCE_LEN), SEALANE_OK);
+        CU_ASSERT_EQUAL(sealane_stream_aad(chacha, aad, sizeof(aad)), SEALANE_OK);
+        for (size_t done = 0, some; done < LEN; done += some) {
+            some = LEN - done < piece ? LEN - done : piece;
+            CU_ASSERT_EQUAL(sealane_stream_update(chacha, plain + done, some, out + done), SEALANE_OK);
+        }
+        CU_ASSERT_EQUAL(sealane_stream_seal_finish(chacha, tag, sizeof(tag)), SEALANE_OK);
+        CU_ASSERT_EQUAL(memcmp(out, cipher, LEN), 0);
+        CU_ASSERT_EQUAL(memcmp(tag, right_tag, sizeof(tag)), 0);
+    }
+    CU_ASSERT_EQUAL(open_with(chacha, right_tag, 16, out), SEALANE_OK);
+    CU_ASSERT_EQUAL(memcmp(out, plain, LEN), 0);
+    right_tag[0] ^= 1;
+    CU_ASSERT_EQUAL(open_with(chacha, right_tag, 16, out), SEALANE_FORGED);
+    sealane_stream_free(chacha);
+    sealane_stream_free(stream);
+}
+
+/* Its tag begins with the whole length. */
+static void test_ccm_is_refused(void)
+{
+    sealane_stream *none = NULL;
+
+    CU_ASSERT_EQUAL(sealane_stream_new(&none, SEALANE_AES_128_CCM, key, 16), SEALANE_UNSUPPORTED);
+    CU_ASSERT_EQUAL(sealane_stream_new(&none, SEALANE_AES_128_CCM_8, key, 16), SEALANE_UNSUPPORTED);
+    CU_ASSERT_PTR_NULL(none);
+}
+
 int main(void)
 {
     static const CU_TestInfo tests[] = {
@@ -153,6 +191,8 @@ int main(void)
         {"IVs of 1 to 128 bytes", test_ivs_of_any_length},
         {"the order of calls is kept", test_order_is_kept},
         {"copies in mid-message go on independently", test_copies_go_on_independently},
+        {"ChaCha20-Poly1305 in pieces", test_chacha_in_pieces},
+        {"CCM is refused", test_ccm_is_refused},
         CU_TEST_INFO_NULL,
     };
     return suite_run("stream", tests);
