@@ -6,6 +6,9 @@ const backend *const engine_backends[] = {
 #ifdef ENGINE_HAVE_VAES
     &backend_vaes,
 #endif
+#if defined(__x86_64__)
+    &backend_chacha,
+#endif
     &backend_ipsec_mb,
     &backend_openssl,
 };

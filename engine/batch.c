@@ -62,13 +62,32 @@ static void groups_run(struct portion *p, bool sealing)
             (p->frames[i].key->cbc != NULL ? cbc_group_run : group_run)(p, i, sealing);
 }
 
+/* How many operations have a key of that cipher: whether one of them is alone. */
+struct census {
+    size_t of[SEALANE_CIPHERS];
+};
+
+static void census_add(struct census *c, const sealane_key *key)
+{
+    if (key != NULL)
+        c->of[key->cipher->id]++;
+}
+
+static bool has_company(const struct census *c, const sealane_key *key)
+{
+    return key != NULL && c->of[key->cipher->id] > 1;
+}
+
 static void portion_seal(sealane_seal_op ops[], size_t count)
 {
     struct portion p;
+    struct census census = {{0}};
 
     p.count = count;
     for (size_t i = 0; i < count; i++)
-        p.begun[i] = p.waiting[i] = frame_seal_begin(&p.frames[i], &ops[i], count > 1);
+        census_add(&census, ops[i].key);
+    for (size_t i = 0; i < count; i++)
+        p.begun[i] = p.waiting[i] = frame_seal_begin(&p.frames[i], &ops[i], has_company(&census, ops[i].key));
     groups_run(&p, true);
     for (size_t i = 0; i < count; i++)
         if (p.begun[i])
@@ -78,10 +97,13 @@ static void portion_seal(sealane_seal_op ops[], size_t count)
 static void portion_open(sealane_open_op ops[], size_t count)
 {
     struct portion p;
+    struct census census = {{0}};
 
     p.count = count;
     for (size_t i = 0; i < count; i++)
-        p.begun[i] = p.waiting[i] = frame_open_begin(&p.frames[i], &ops[i], count > 1);
+        census_add(&census, ops[i].key);
+    for (size_t i = 0; i < count; i++)
+        p.begun[i] = p.waiting[i] = frame_open_begin(&p.frames[i], &ops[i], has_company(&census, ops[i].key));
     groups_run(&p, false);
     for (size_t i = 0; i < count; i++)
         if (p.begun[i])

@@ -74,9 +74,10 @@ typedef struct sealane_key_params {
     size_t iv_len;      /* sealane_suite_iv_len(suite) */
     uint64_t sequence;  /* of the first record: 0, or where another implementation left off */
     /*
-     * TLS 1.2 sealing with an explicit nonce (GCM) only: the first record's; it counts up by one per record.
-     * With a fresh key any value will do, for instance `sequence` (RFC 5288 3). When taking a key over it
-     * must go on from the other implementation's last one: the same nonce twice gives the key away.
+     * TLS 1.2 sealing with an explicit nonce (GCM, CCM) only: the first record's; it counts up by one per
+     * record. With a fresh key any value will do, for instance `sequence` (RFC 5288 3, RFC 6655 3). When
+     * taking a key over it must go on from the other implementation's last one: the same nonce twice gives
+     * the key away.
      */
     uint64_t explicit_nonce;
     /* Suites of AES-CBC with HMAC only (TLS 1.2): */
