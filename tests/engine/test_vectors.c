@@ -238,7 +238,7 @@ static void test_every_backend(void)
 
     for (size_t i = 0; i < engine_backend_count; i++) {
         const char *name = engine_backends[i]->name;
-        if (engine_backends[i]->probe() != NULL)
+        if (engine_backends[i]->probe() != NULL || engine_backends[i]->state_size(SEALANE_AES_128_GCM) == 0)
             continue;
         ran++;
         printf("\n    through %s:", name);
