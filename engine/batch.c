@@ -64,7 +64,7 @@ static void groups_run(struct portion *p, bool sealing)
 
 /* How many operations have a key of that cipher: whether one of them is alone. */
 struct census {
-    size_t of[SEALANE_CIPHERS];
+    size_t of[SEALANE_CBC_END];
 };
 
 static void census_add(struct census *c, const sealane_key *key)
