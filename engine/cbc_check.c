@@ -25,27 +25,41 @@
 #define WINDOW_MAX (PADDING_MAX + SHA_DIGEST_MAX)
 
 /*
- * ---- Masks: all ones or all zero. They are arithmetic that no compiler has to see as a condition; the
- * barrier takes from it what it might know about a secret. ----
+ * ---- Masks: all ones or all zero ----
+ *
+ * What a compiler sees to be a condition it may turn into a jump (clang 14 did: where one mask was ANDed with
+ * another, it skipped the second if the first was zero). So each mask comes out of a barrier, behind which nobody
+ * knows that it has but two values. The loops over bytes use the ..._in_loop forms, without one: a barrier would
+ * keep them from becoming vector code. tests/engine/secrets_cbc.c looks at what compilers make of all this.
  */
 
 static uint32_t barrier(uint32_t value)
 {
-    __asm__("" : "+r"(value));
+    __asm__ volatile("" : "+r"(value));
     return value;
 }
 
 /* a < b, for values below 2^31 */
-static uint32_t mask_less(uint32_t a, uint32_t b)
+static uint32_t less_in_loop(uint32_t a, uint32_t b)
 {
     return (uint32_t)0 - ((a - b) >> 31);
 }
 
-static uint32_t mask_equal(uint32_t a, uint32_t b)
+static uint32_t equal_in_loop(uint32_t a, uint32_t b)
 {
     uint32_t difference = a ^ b;
 
     return ~((uint32_t)0 - ((difference | ((uint32_t)0 - difference)) >> 31));
+}
+
+static uint32_t mask_less(uint32_t a, uint32_t b)
+{
+    return barrier(less_in_loop(a, b));
+}
+
+static uint32_t mask_equal(uint32_t a, uint32_t b)
+{
+    return barrier(equal_in_loop(a, b));
 }
 
 /*
@@ -54,7 +68,7 @@ static uint32_t mask_equal(uint32_t a, uint32_t b)
  */
 static uint32_t result_set(cbc_op *op, uint32_t wrong)
 {
-    uint32_t right = barrier(mask_equal(wrong, 0));
+    uint32_t right = mask_equal(wrong, 0);
 
     op->result = (sealane_result)((SEALANE_OK & right) | (SEALANE_FORGED & ~right));
     return right;
@@ -69,7 +83,7 @@ static uint32_t padding_wrong(const uint8_t *end, uint32_t len, uint32_t last)
     uint32_t wrong = 0;
 
     for (uint32_t i = 0; i < span; i++)
-        wrong |= (last ^ end[-1 - (ptrdiff_t)i]) & ~mask_less(last, i);
+        wrong |= (last ^ end[-1 - (ptrdiff_t)i]) & ~less_in_loop(last, i);
     return wrong;
 }
 
@@ -97,7 +111,7 @@ static void padding_read(struct lane *lane)
     const uint32_t len = (uint32_t)op->len, mac_len = (uint32_t)op->key->mac_len, last = barrier(end[-1]);
     uint32_t wrong = padding_wrong(end, len, last);
 
-    lane->good = barrier(mask_equal(wrong, 0) & ~mask_less(len, last + 1 + mac_len));
+    lane->good = mask_equal(wrong, 0) & ~mask_less(len, last + 1 + mac_len);
     lane->payload_len = len - mac_len - 1 - (last & lane->good);
     lane->least = len > PADDING_MAX + mac_len ? len - PADDING_MAX - mac_len : 0;
 }
@@ -140,7 +154,7 @@ static void tail_make(struct lane *lane)
 
     message_copy(lane->op, start, lane->tail, tail_len);
     for (uint32_t i = 0; i < tail_len; i++)
-        lane->tail[i] = (uint8_t)((lane->tail[i] & mask_less(i, rest)) | (0x80 & mask_equal(i, rest)));
+        lane->tail[i] = (uint8_t)((lane->tail[i] & less_in_loop(i, rest)) | (0x80 & equal_in_loop(i, rest)));
     hmac_length_put(hash, message_len, length);
     for (uint32_t b = 0; b < lane->tail_blocks; b++) {
         uint8_t *place = lane->tail + (b + 1) * block_len - length_len;
@@ -239,7 +253,7 @@ static void window_shift(uint8_t window[WINDOW_MAX], uint32_t shift, size_t mac_
 {
     for (unsigned step = SHIFT_STEPS; step-- > 0;) {
         const size_t distance = (size_t)1 << step;
-        const uint8_t moved = (uint8_t)((uint32_t)0 - barrier(shift >> step & 1));
+        const uint8_t moved = (uint8_t)mask_equal(shift >> step & 1, 1);
 
         /* Upwards, so that a byte is read before it is written; only bytes that later steps can reach. */
         for (size_t i = 0; i < distance - 1 + mac_len; i++)

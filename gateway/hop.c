@@ -64,8 +64,7 @@ struct hop {
 
 static void on_io(void *owner, enum io_event event);
 
-/* ---- Ends -------------------------------------------------------------------------------------------------
- */
+/* ---- Ends ---- */
 
 static void leave(struct hop *hop, bool in_order)
 {
@@ -124,8 +123,7 @@ static void emit(struct hop *hop, enum hop_event event, const struct reply *repl
         hop->handler(hop->owner, event, reply);
 }
 
-/* ---- Commands ---------------------------------------------------------------------------------------------
- */
+/* ---- Commands ---- */
 
 static void command(struct hop *hop, enum hop_state next, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -215,8 +213,7 @@ static void answer_recipient(struct hop *hop, const struct reply *reply)
     emit(hop, HOP_RECIPIENT, reply);
 }
 
-/* ---- Replies ----------------------------------------------------------------------------------------------
- */
+/* ---- Replies ---- */
 
 static bool is_positive(int code)
 {
@@ -427,8 +424,7 @@ static void read_replies(struct hop *hop)
     }
 }
 
-/* ---- The connection ---------------------------------------------------------------------------------------
- */
+/* ---- The connection ---- */
 
 static bool start_connect(struct hop *hop)
 {
@@ -527,8 +523,7 @@ static void on_io(void *owner, enum io_event event)
     }
 }
 
-/* ---- For the owner ----------------------------------------------------------------------------------------
- */
+/* ---- For the owner ---- */
 
 struct hop *hop_open(struct loop *loop, size_t route, hop_handler handler, void *owner)
 {

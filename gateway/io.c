@@ -23,8 +23,7 @@
 #define CLOSING_SECONDS 10            /* for the last bytes, the goodbye and the peer's own close */
 #define SWALLOW_MAX     (1024 * 1024) /* of a peer that talks on after we said goodbye */
 
-/* ---- The turn's lists -------------------------------------------------------------------------------------
- */
+/* ---- The turn's lists ---- */
 
 void io_mark_active(struct io *io)
 {
@@ -56,8 +55,7 @@ void io_mark_unsent(struct io *io)
     loop->unsent_tail = io;
 }
 
-/* ---- Birth and death --------------------------------------------------------------------------------------
- */
+/* ---- Birth and death ---- */
 
 static void on_timer(uv_timer_t *timer);
 static void on_ready(uv_poll_t *poll, int status, int events);
@@ -190,8 +188,7 @@ static void break_socket(struct io *io, int error)
     io_break(io, "%s", strerror(error));
 }
 
-/* ---- The socket -------------------------------------------------------------------------------------------
- */
+/* ---- The socket ---- */
 
 static void watch(struct io *io)
 {
@@ -295,8 +292,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
     }
 }
 
-/* ---- Input ------------------------------------------------------------------------------------------------
- */
+/* ---- Input ---- */
 
 static void tell(struct io *io, enum io_event event)
 {
@@ -408,8 +404,7 @@ void io_resume(struct io *io)
     io_mark_active(io);
 }
 
-/* ---- Output -----------------------------------------------------------------------------------------------
- */
+/* ---- Output ---- */
 
 size_t io_room(const struct io *io)
 {
@@ -493,8 +488,7 @@ static void seal_and_send(struct io *io)
     watch(io);
 }
 
-/* ---- The turn ---------------------------------------------------------------------------------------------
- */
+/* ---- The turn ---- */
 
 void io_turn(struct loop *loop)
 {
@@ -528,8 +522,7 @@ void io_abort_all(struct loop *loop)
     }
 }
 
-/* ---- The owner's side -------------------------------------------------------------------------------------
- */
+/* ---- The owner's side ---- */
 
 struct io *io_accept(struct loop *loop, int fd, io_handler handler, void *owner)
 {

@@ -50,8 +50,7 @@ void io_close(struct io *io);
 /* Ends it at once: nothing more is sent. For a peer that must not take what it has for complete. */
 void io_abort(struct io *io);
 
-/* ---- Input ------------------------------------------------------------------------------------------------
- */
+/* ---- Input ---- */
 
 enum io_line {
     IO_LINE_NONE, /* not there yet */
@@ -73,8 +72,7 @@ void io_drop(struct io *io, size_t len);
 void io_pause(struct io *io);
 void io_resume(struct io *io);
 
-/* ---- Output -----------------------------------------------------------------------------------------------
- */
+/* ---- Output ---- */
 
 /* How many bytes io_write takes now. */
 size_t io_room(const struct io *io);
@@ -85,8 +83,7 @@ void io_wait_room(struct io *io);
 /* Seals what was written, now. Sending still happens at the end of the turn. */
 void io_seal(struct io *io);
 
-/* ---- TLS --------------------------------------------------------------------------------------------------
- */
+/* ---- TLS ---- */
 
 /*
  * Starts a handshake. What was written before still goes out in the clear. False: out of memory, or bytes of
@@ -112,8 +109,7 @@ struct io_facts {
 
 const struct io_facts *io_facts(const struct io *io);
 
-/* ---- Everything else --------------------------------------------------------------------------------------
- */
+/* ---- Everything else ---- */
 
 /* IO_TIMEOUT after `seconds`; 0 switches it off. A new deadline replaces the old one. */
 void io_deadline(struct io *io, long seconds);
@@ -126,8 +122,7 @@ const char *io_peer(const struct io *io);
 /* Bytes are waiting at the socket although nothing was said yet. */
 bool io_spoke_early(const struct io *io);
 
-/* ---- For loop.c only
- * --------------------------------------------------------------------------------------- */
+/* ---- For loop.c only ---- */
 
 /* Does all the work that the turn's events left: opens, delivers, seals, sends, until nothing is left. */
 void io_turn(struct loop *loop);

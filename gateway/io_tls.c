@@ -31,8 +31,7 @@
 #define RECORD_ROOM                                                                                          \
     (RECORD_TEXT + 512u) /* with header, explicit nonce, content type, tag or MAC and padding */
 
-/* ---- The BIO ----------------------------------------------------------------------------------------------
- */
+/* ---- The BIO ---- */
 
 static int bio_write(BIO *bio, const char *bytes, int len)
 {
@@ -116,8 +115,7 @@ static BIO *new_bio(struct io *io)
     return bio;
 }
 
-/* ---- Jobs -------------------------------------------------------------------------------------------------
- */
+/* ---- Jobs ---- */
 
 /* From any thread: the signature of this handshake is there. */
 static int on_job_ready(SSL *ssl, void *arg)
@@ -203,8 +201,7 @@ void io_wake(struct loop *loop)
     }
 }
 
-/* ---- Handshake --------------------------------------------------------------------------------------------
- */
+/* ---- Handshake ---- */
 
 /* From here on the peer's bytes are records. What was written before stays as it is, in front of them. */
 static bool start(struct io *io, SSL_CTX *ctx)
@@ -345,8 +342,7 @@ void io_tls_handshake(struct io *io)
     }
 }
 
-/* ---- Records ----------------------------------------------------------------------------------------------
- */
+/* ---- Records ---- */
 
 static void judge_read(struct io *io, int result)
 {

@@ -16,8 +16,7 @@
 #define ACCEPT_BATCH   64  /* connections taken in one go, so that those who are there get their turn */
 #define ACCEPT_REST_MS 200 /* after running out of descriptors */
 
-/* ---- Listening --------------------------------------------------------------------------------------------
- */
+/* ---- Listening ---- */
 
 static socklen_t make_address(const char *text, int port, struct sockaddr_storage *out)
 {
@@ -192,8 +191,7 @@ static void close_listeners(struct loop *loop)
     loop->listener_count = 0;
 }
 
-/* ---- The turn and the end ---------------------------------------------------------------------------------
- */
+/* ---- The turn and the end ---- */
 
 void loop_bury(struct loop *loop, struct grave *grave)
 {
@@ -272,8 +270,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* ---- For main ---------------------------------------------------------------------------------------------
- */
+/* ---- For main ---- */
 
 bool loop_open(struct loop *loop, struct gateway *gateway, unsigned index, int *ports, FILE *errors)
 {

@@ -27,8 +27,7 @@ static const char usage[] =
     "       sealane-gateway run   -c FILE   the same, then relay mail until SIGTERM\n"
     "       sealane-gateway --help | --version\n";
 
-/* ---- What the log says at the start and at the end --------------------------------------------------------
- */
+/* ---- What the log says at the start and at the end ---- */
 
 static void log_certificates(const struct settings *s, const struct tls *tls)
 {
@@ -123,8 +122,7 @@ static void log_end_of_run(const struct tls *tls, const struct loop *loops, long
     log_end(&line);
 }
 
-/* ---- Running ----------------------------------------------------------------------------------------------
- */
+/* ---- Running ---- */
 
 static void raise_descriptor_limit(void)
 {
@@ -239,8 +237,7 @@ static int check(const struct settings *s, const struct tls *tls)
     return EXIT_SUCCESS;
 }
 
-/* ---- Command line -----------------------------------------------------------------------------------------
- */
+/* ---- Command line ---- */
 
 struct arguments {
     bool run;

@@ -80,8 +80,7 @@ static struct sender sender_of(const struct session *s)
                            .esmtp = s->esmtp};
 }
 
-/* ---- Ends -------------------------------------------------------------------------------------------------
- */
+/* ---- Ends ---- */
 
 static void end_transaction(struct session *s, enum transaction_result result)
 {
@@ -133,8 +132,7 @@ static void end_session(struct session *s, enum goodbye goodbye)
     loop_bury(loop, &s->grave);
 }
 
-/* ---- Replies ----------------------------------------------------------------------------------------------
- */
+/* ---- Replies ---- */
 
 static void say_reply(struct session *s, const struct reply *reply)
 {
@@ -179,8 +177,7 @@ static void leave_if_draining(struct session *s)
         say_goodbye(s, "421 4.3.2 Service is closing");
 }
 
-/* ---- Transactions -----------------------------------------------------------------------------------------
- */
+/* ---- Transactions ---- */
 
 /* What to call a transaction that the sender gives up: mostly it does so because we refused all recipients.
  */
@@ -271,8 +268,7 @@ static void finish_message(struct session *s, const struct reply *reply)
     leave_if_draining(s);
 }
 
-/* ---- Commands ---------------------------------------------------------------------------------------------
- */
+/* ---- Commands ---- */
 
 typedef void (*handler)(struct session *s, const struct command *command);
 
@@ -539,8 +535,7 @@ static bool needs_no_tls(enum verb verb)
            verb == VERB_HTTP;
 }
 
-/* ---- Input ------------------------------------------------------------------------------------------------
- */
+/* ---- Input ---- */
 
 /* One command line. False if there is none (yet), or the session is over. */
 static bool take_command(struct session *s)
@@ -645,8 +640,7 @@ static void take_input(struct session *s)
     }
 }
 
-/* ---- Events of the next hop -------------------------------------------------------------------------------
- */
+/* ---- Events of the next hop ---- */
 
 static void on_recipient_reply(struct session *s, const struct reply *reply)
 {
@@ -785,8 +779,7 @@ static void on_hop(void *owner, enum hop_event event, const struct reply *reply)
     }
 }
 
-/* ---- Events of the sender ---------------------------------------------------------------------------------
- */
+/* ---- Events of the sender ---- */
 
 static void log_handshake_failure(struct session *s)
 {
@@ -892,8 +885,7 @@ static void on_io(void *owner, enum io_event event)
     }
 }
 
-/* ---- For the loop -----------------------------------------------------------------------------------------
- */
+/* ---- For the loop ---- */
 
 void session_start(struct loop *loop, size_t connector, int fd)
 {

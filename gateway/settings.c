@@ -27,8 +27,7 @@ const char *tls_level_name(enum tls_level level)
     return level_names[level];
 }
 
-/* ---- Where values stand -----------------------------------------------------------------------------------
- */
+/* ---- Where values stand ---- */
 
 /* libconfuse gives its callbacks no argument of the caller's: these belong to the one parse that is running.
  */
@@ -79,8 +78,7 @@ static int place_of(const cfg_opt_t *opt)
     return 0;
 }
 
-/* ---- Values with units ------------------------------------------------------------------------------------
- */
+/* ---- Values with units ---- */
 
 struct unit {
     const char *name;
@@ -127,8 +125,7 @@ static int parse_count(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *resu
     return parse_quantity(cfg, opt, value, result, none, "100");
 }
 
-/* ---- Single values ----------------------------------------------------------------------------------------
- */
+/* ---- Single values ---- */
 
 static const char *last_text(cfg_opt_t *opt)
 {
@@ -291,8 +288,7 @@ static int check_next_hop(cfg_t *cfg, cfg_opt_t *opt)
     return -1;
 }
 
-/* ---- The language -----------------------------------------------------------------------------------------
- */
+/* ---- The language ---- */
 
 #define LIMIT(name, value, parse) CFG_INT_CB(name, value, CFGF_NONE, parse)
 #define LIMITS(connections, recipients, bad, errors, size, header, line, hops, rate)                         \
@@ -394,8 +390,7 @@ static void set_checks(cfg_t *cfg)
         cfg_set_validate_func(cfg, checks[i].name, checks[i].check);
 }
 
-/* ---- From libconfuse's tree to ours -----------------------------------------------------------------------
- */
+/* ---- From libconfuse's tree to ours ---- */
 
 static bool take_setting(cfg_t *cfg, const char *name, struct setting *out)
 {

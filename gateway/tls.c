@@ -20,8 +20,7 @@
 
 #define EXPIRY_WARNING_DAYS 30
 
-/* ---- Errors -----------------------------------------------------------------------------------------------
- */
+/* ---- Errors ---- */
 
 /* RFC 7512, 2.4: a PIN may stand in a URI, and OpenSSL quotes URIs in errors. Masks it in place. */
 static void mask_pins(char *text)
@@ -75,8 +74,7 @@ static void complain(const struct settings *s, FILE *errors, const struct settin
     settings_complain(s, errors, where->line, key, "%s \"%s\": %s", what, shown, reason);
 }
 
-/* ---- Certificates and keys --------------------------------------------------------------------------------
- */
+/* ---- Certificates and keys ---- */
 
 static X509 *read_certificate(const struct tls *tls, BIO *bio)
 {
@@ -181,8 +179,7 @@ out:
     return good;
 }
 
-/* ---- What the log says about a certificate ----------------------------------------------------------------
- */
+/* ---- What the log says about a certificate ---- */
 
 static void copy_asn1(char *out, size_t size, const ASN1_STRING *text)
 {
@@ -236,8 +233,7 @@ static void warn_expiry(const struct settings *s, FILE *errors, const struct set
                           "warning: the certificate expires in %d days, at %s", days, expires);
 }
 
-/* ---- Server side ------------------------------------------------------------------------------------------
- */
+/* ---- Server side ---- */
 
 static bool add_certificate(struct tls *tls, const struct settings *s,
                             const struct certificate_settings *from, struct tls_server *server, FILE *errors)
@@ -338,8 +334,7 @@ static bool open_server(struct tls *tls, const struct settings *s, const struct 
     return good;
 }
 
-/* ---- Client side ------------------------------------------------------------------------------------------
- */
+/* ---- Client side ---- */
 
 static bool open_client(struct tls *tls, const struct settings *s, const struct route_settings *r,
                         struct tls_client *client, FILE *errors)
@@ -373,8 +368,7 @@ static bool open_client(struct tls *tls, const struct settings *s, const struct 
     return trusted == 1;
 }
 
-/* ---- All of it --------------------------------------------------------------------------------------------
- */
+/* ---- All of it ---- */
 
 static bool open_library(struct tls *tls, const struct settings *s, FILE *errors)
 {

@@ -15,8 +15,7 @@
 
 #include <openssl/crypto.h>
 
-/* ---- Tokens that fit a URI
- * ---------------------------------------------------------------------------------- */
+/* ---- Tokens that fit a URI ---- */
 
 struct locate_task {
     struct task task;
@@ -153,8 +152,7 @@ static hsm_status tokens_locate(hsm *h, const hsm_uri *uri, struct slot **slots,
     return status;
 }
 
-/* ---- Objects of one token
- * ----------------------------------------------------------------------------------- */
+/* ---- Objects of one token ---- */
 
 /* An object as the worker hands it over: keys become hsm_keys on the caller's thread. */
 struct found {
@@ -299,8 +297,7 @@ static void find_destroy(struct task *task)
 
 static const struct task_ops find_ops = {find_run, find_destroy};
 
-/* ---- The caller's thread
- * ------------------------------------------------------------------------------------- */
+/* ---- The caller's thread ---- */
 
 struct result {
     hsm_object *list;

@@ -129,8 +129,7 @@ struct token *hsm_token(hsm *h, const struct slot *slot)
     return t;
 }
 
-/* ---- The end
- * ----------------------------------------------------------------------------------------------- */
+/* ---- The end ---- */
 
 /* Ends all threads. False if one hangs in the module, which then stays loaded, as does our own code. */
 static bool workers_stop(hsm *h)

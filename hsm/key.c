@@ -48,8 +48,7 @@ char *object_uri(struct token *token, hsm_class class, const uint8_t *id, size_t
     return hsm_uri_text(&uri);
 }
 
-/* ---- What workers need
- * ------------------------------------------------------------------------------------- */
+/* ---- What workers need ---- */
 
 hsm_status keydata_read(struct keydata **out, struct token *token, const struct place *place,
                         CK_OBJECT_HANDLE object, hsm_class class, uint64_t epoch, hsm_error *err)
@@ -156,8 +155,7 @@ hsm_status keydata_locate(struct keydata *data, struct worker *worker, const str
     return status != HSM_OK || same ? status : key_missing(data, worker, count, err);
 }
 
-/* ---- The caller's handle
- * ----------------------------------------------------------------------------------- */
+/* ---- The caller's handle ---- */
 
 hsm_key *key_new(hsm *h, struct keydata *data)
 {

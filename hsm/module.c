@@ -64,8 +64,7 @@ struct module {
 
 static struct module *modules; /* under the registry lock */
 
-/* ---- Calls ------------------------------------------------------------------------------------------------
- */
+/* ---- Calls ---- */
 
 CK_RV ck_done(CK_RV rv, hsm_error *err, const char *call, const char *where)
 {
@@ -81,8 +80,7 @@ CK_RV ck_refused(hsm_error *err, const char *where)
     return CKR_FUNCTION_CANCELED;
 }
 
-/* ---- Life -------------------------------------------------------------------------------------------------
- */
+/* ---- Life ---- */
 
 static bool same_text(const char *a, const char *b)
 {
@@ -163,8 +161,7 @@ static struct module_live *module_live(struct module *m)
     return live;
 }
 
-/* ---- Loading ----------------------------------------------------------------------------------------------
- */
+/* ---- Loading ---- */
 
 /* libp11 puts the CK_RV behind its failure into the error queue of this thread, which is ours. */
 static unsigned long libp11_ckr(void)
@@ -327,8 +324,7 @@ void module_sessions_add(struct module *m, int change)
     atomic_fetch_add(&module_live(m)->sessions, change);
 }
 
-/* ---- Slots ------------------------------------------------------------------------------------------------
- */
+/* ---- Slots ---- */
 
 void slots_free(struct slot *list, size_t count)
 {
@@ -453,8 +449,7 @@ hsm_status module_slots(struct module *m, struct slot **list, size_t *count, hsm
     return status;
 }
 
-/* ---- Does the module fit a URI?
- * ---------------------------------------------------------------------------- */
+/* ---- Does the module fit a URI? ---- */
 
 static bool same_file(const char *a, const char *b)
 {
@@ -516,8 +511,7 @@ hsm_status module_match(struct module *m, const hsm_uri *uri, hsm_error *err)
         m->path, (const char *)info.libraryDescription, info.libraryVersion.major, info.libraryVersion.minor);
 }
 
-/* ---- Refused PINs
- * ------------------------------------------------------------------------------------------ */
+/* ---- Refused PINs ---- */
 
 bool module_pin_was_refused(struct module *m, const struct slot *slot, const struct pin *pin)
 {
@@ -550,8 +544,7 @@ void module_pin_refuse(struct module *m, const struct slot *slot, const struct p
     }
 }
 
-/* ---- The end
- * ----------------------------------------------------------------------------------------------- */
+/* ---- The end ---- */
 
 /* libp11 clears the error queue of whoever calls it: not the caller's. */
 static void *unload_main(void *arg)

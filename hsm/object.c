@@ -14,8 +14,7 @@
 
 enum { BATCH = 64, ATTRIBUTE_MAX = 1 << 20 /* bytes; a certificate is a few thousand */ };
 
-/* ---- Searching
- * --------------------------------------------------------------------------------------------- */
+/* ---- Searching ---- */
 
 static hsm_status handles_read(const struct place *place, CK_OBJECT_HANDLE **list, size_t *count,
                                hsm_error *err)
@@ -69,8 +68,7 @@ hsm_status object_search(const struct place *place, const struct wanted *wanted,
     return status;
 }
 
-/* ---- Attributes
- * -------------------------------------------------------------------------------------------- */
+/* ---- Attributes ---- */
 
 static bool is_absent(CK_RV rv)
 {
@@ -131,8 +129,7 @@ static hsm_status attribute_number(const struct place *place, CK_OBJECT_HANDLE o
     return a.ulValueLen == sizeof(*out) ? HSM_OK : attribute_absent(place, type, err);
 }
 
-/* ---- Public parts
- * ------------------------------------------------------------------------------------------ */
+/* ---- Public parts ---- */
 
 /* Two attributes, given to whoever makes a public part of them. */
 static hsm_status public_from_pair(const struct place *place, CK_OBJECT_HANDLE object, CK_KEY_TYPE type,

@@ -65,8 +65,7 @@ bool pin_equal(const struct pin *a, const struct pin *b)
     return a->len == b->len && CRYPTO_memcmp(a->text, b->text, a->len) == 0;
 }
 
-/* ---- Sources ----------------------------------------------------------------------------------------------
- */
+/* ---- Sources ---- */
 
 /* Cuts the text to its first line: editors and `echo` leave a newline behind the PIN. */
 static void pin_cut_line(struct pin *pin)

@@ -39,8 +39,7 @@ struct pool {
  */
 static struct pool *all_pools;
 
-/* ---- Tasks ------------------------------------------------------------------------------------------------
- */
+/* ---- Tasks ---- */
 
 void task_init(struct task *task, const struct task_ops *ops)
 {
@@ -143,8 +142,7 @@ bool task_wait(struct task *task, unsigned timeout_ms, hsm_error *err)
     return false;
 }
 
-/* ---- Workers ----------------------------------------------------------------------------------------------
- */
+/* ---- Workers ---- */
 
 static struct task *queue_pop(struct pool *pool)
 {
@@ -280,8 +278,7 @@ out:
     return status;
 }
 
-/* ---- Pools ------------------------------------------------------------------------------------------------
- */
+/* ---- Pools ---- */
 
 struct pool *pool_new(const char *name, const char *where, unsigned limit, unsigned queue_max,
                       void (*end)(struct worker *))

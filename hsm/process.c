@@ -33,8 +33,7 @@ static struct {
 
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 
-/* ---- The gate ---------------------------------------------------------------------------------------------
- */
+/* ---- The gate ---- */
 
 static bool gate_is_closed(void)
 {
@@ -113,8 +112,7 @@ bool hsm_inside_cryptoki(void)
     return depth > 0;
 }
 
-/* ---- Fork -------------------------------------------------------------------------------------------------
- */
+/* ---- Fork ---- */
 
 unsigned process_generation(void)
 {
@@ -164,8 +162,7 @@ void process_init(void)
     pthread_once(&once, process_init_once);
 }
 
-/* ---- Small things -----------------------------------------------------------------------------------------
- */
+/* ---- Small things ---- */
 
 void registry_lock(void)
 {

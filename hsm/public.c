@@ -18,8 +18,7 @@
 
 enum { RSA_BITS_MIN = 1024, RSA_BITS_MAX = HSM_SIGNATURE_MAX * 8 };
 
-/* ---- DER (X.690)
- * ------------------------------------------------------------------------------------------- */
+/* ---- DER (X.690) ---- */
 
 struct der {
     const uint8_t *at;
@@ -66,8 +65,7 @@ static int der_nid(struct der in)
     return nid;
 }
 
-/* ---- RSA
- * --------------------------------------------------------------------------------------------------- */
+/* ---- RSA ---- */
 
 static unsigned number_bits(const uint8_t *n, size_t len)
 {
@@ -100,8 +98,7 @@ hsm_status public_from_rsa(hsm_public *out, const uint8_t *n, size_t n_len, cons
     return error_set(err, HSM_E_MEMORY, 0, "%s: out of memory", where);
 }
 
-/* ---- EC
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- EC ---- */
 
 /* Checks the point and writes it uncompressed. */
 static bool point_normalise(const EC_GROUP *group, const uint8_t *in, size_t in_len, uint8_t **out,
@@ -154,8 +151,7 @@ out:
     return status;
 }
 
-/* ---- Certificates (RFC 5280 section 4.1)
- * --------------------------------------------------------------------- */
+/* ---- Certificates (RFC 5280 section 4.1) ---- */
 
 /* Finds the SubjectPublicKeyInfo: its algorithm and the bits of the key. */
 static bool cert_key(struct der in, struct der *algorithm, struct der *key)
@@ -207,8 +203,7 @@ hsm_status public_from_cert(hsm_public *out, const uint8_t *der, size_t len, con
     }
 }
 
-/* ---- Life
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Life ---- */
 
 static bool same_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
 {

@@ -45,8 +45,7 @@ size_t hsm_signature_len(const hsm_key *key)
     return p->type == HSM_KEY_RSA ? p->n_len : 2 * (((size_t)p->bits + 7) / 8);
 }
 
-/* ---- On the worker
- * ----------------------------------------------------------------------------------------- */
+/* ---- On the worker ---- */
 
 /* The mechanism as Cryptoki wants it. `params` must live as long as `*out`. */
 static void mechanism_fill(const hsm_mechanism *mech, CK_MECHANISM *out, CK_RSA_PKCS_PSS_PARAMS *params)
@@ -163,8 +162,7 @@ static void job_destroy(struct task *task)
 
 static const struct task_ops sign_ops = {sign_run, job_destroy};
 
-/* ---- On the caller's thread
- * --------------------------------------------------------------------------------- */
+/* ---- On the caller's thread ---- */
 
 /* Refuses what no token could do before it costs a round trip to one. */
 static hsm_status input_check(hsm_key *key, const hsm_mechanism *mech, size_t in_len, hsm_error *err)

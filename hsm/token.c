@@ -65,8 +65,7 @@ struct token {
 
 static atomic_uint_fast64_t last_epoch;
 
-/* ---- Life
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Life ---- */
 
 static bool slot_dup(struct slot *to, const struct slot *from)
 {
@@ -251,8 +250,7 @@ hsm_status token_submit(struct token *t, struct task *task, hsm_job_done done, v
     return task_submit(live->pool, task, done, arg, err);
 }
 
-/* ---- Login
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Login ---- */
 
 /* Whether the token itself would rather not see a PIN now. */
 static hsm_status pin_is_welcome(struct token *t, const struct pin *pin, CK_SLOT_ID slot_id, hsm_error *err)
@@ -415,8 +413,7 @@ hsm_status token_login_for_key(struct token *t, struct worker *worker, hsm_error
     return error_copy(err, &why);
 }
 
-/* ---- Opening
- * ----------------------------------------------------------------------------------------------- */
+/* ---- Opening ---- */
 
 static CK_RV session_open(struct token *t, CK_SLOT_ID slot_id, CK_SESSION_HANDLE *session, hsm_error *err)
 {
@@ -602,8 +599,7 @@ static hsm_status token_reopen(struct token *t, struct token_live *live, struct 
     return status == HSM_OK ? HSM_OK : error_copy(err, &why);
 }
 
-/* ---- Sessions
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Sessions ---- */
 
 /* What token_session is to do next. */
 enum step { STEP_USE, STEP_OPEN_SESSION, STEP_OPEN_TOKEN, STEP_PROBE, STEP_FAIL };
@@ -713,8 +709,7 @@ bool token_session_is_user(struct token *t, struct worker *worker)
     return rv == CKR_OK && (info.state == CKS_RO_USER_FUNCTIONS || info.state == CKS_RW_USER_FUNCTIONS);
 }
 
-/* ---- Remembered handles
- * ------------------------------------------------------------------------------------ */
+/* ---- Remembered handles ---- */
 
 bool token_handle_get(struct token *t, const struct handle *h, unsigned long *object)
 {

@@ -49,8 +49,7 @@ unsigned token_sessions(struct token *t);
 /* Queues a task for the workers of this token. */
 hsm_status token_submit(struct token *t, struct task *task, hsm_job_done done, void *arg, hsm_error *err);
 
-/* ---- On a worker
- * ------------------------------------------------------------------------------------------- */
+/* ---- On a worker ---- */
 
 /*
  * Gives the worker a session of the token as it is now, opening and logging in where needed. When the token

@@ -72,8 +72,7 @@ static bool is_pin_value(const struct attribute *a)
     return a->query && a->offset == offsetof(hsm_uri, pin_value);
 }
 
-/* ---- Reading ----------------------------------------------------------------------------------------------
- */
+/* ---- Reading ---- */
 
 static int hex_value(char c)
 {
@@ -273,8 +272,7 @@ hsm_status hsm_uri_parse(hsm_uri *uri, const char *text, hsm_error *err)
     return status;
 }
 
-/* ---- Writing ----------------------------------------------------------------------------------------------
- */
+/* ---- Writing ---- */
 
 /* RFC 3986 section 2.3. Everything else is escaped, which is always allowed. */
 static bool is_unreserved(unsigned char c)
@@ -378,8 +376,7 @@ char *hsm_uri_text(const hsm_uri *uri)
     return w.buf;
 }
 
-/* ---- Life -------------------------------------------------------------------------------------------------
- */
+/* ---- Life ---- */
 
 void hsm_uri_clear(hsm_uri *uri)
 {

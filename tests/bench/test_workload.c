@@ -6,6 +6,7 @@
 #include "check.h"
 
 #include <sealane/engine.h>
+#include "backends.h"
 #include "records_contestant.h"
 #include "records_reference.h"
 #include "records_rounds.h"
@@ -113,7 +114,8 @@ static void test_nobody_is_missing(void)
     for (size_t i = 0; i < backends; i++) {
         char name[64];
         snprintf(name, sizeof(name), "backend-%s", info[i].name);
-        CU_ASSERT((result_of(&r, name) != NULL) == (info[i].usable != 0));
+        bool carries = engine_backends[i]->state_size(SEALANE_AES_128_GCM) > 0;
+        CU_ASSERT((result_of(&r, name) != NULL) == (info[i].usable != 0 && carries));
     }
     result_free(&r);
 }

@@ -47,8 +47,7 @@ static void key_release(void *reference)
     free(key);
 }
 
-/* ---- Keys -------------------------------------------------------------------------------------------------
- */
+/* ---- Keys ---- */
 
 static void *key_new(void *provider)
 {
@@ -154,8 +153,7 @@ static const OSSL_DISPATCH key_functions[] = {
     {0, NULL},
 };
 
-/* ---- Signatures -------------------------------------------------------------------------------------------
- */
+/* ---- Signatures ---- */
 
 struct signing {
     struct key *key;
@@ -257,8 +255,7 @@ static const OSSL_DISPATCH signature_functions[] = {
     {0, NULL},
 };
 
-/* ---- The store --------------------------------------------------------------------------------------------
- */
+/* ---- The store ---- */
 
 struct store {
     struct key *key; /* NULL once it was given away, or if there is none */
@@ -334,8 +331,7 @@ static const OSSL_DISPATCH store_functions[] = {
     {0, NULL},
 };
 
-/* ---- The provider -----------------------------------------------------------------------------------------
- */
+/* ---- The provider ---- */
 
 static const OSSL_ALGORITHM keymgmts[] = {{"EC:id-ecPublicKey", "provider=slow", key_functions, NULL}, {0}};
 static const OSSL_ALGORITHM signatures[] = {{"ECDSA", "provider=slow", signature_functions, NULL}, {0}};

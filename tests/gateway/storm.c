@@ -45,8 +45,7 @@ static struct {
         exit(2);                                                                                             \
     } while (0)
 
-/* ---- What was sent and what arrived -----------------------------------------------------------------------
- */
+/* ---- What was sent and what arrived ---- */
 
 enum fate { FATE_UNKNOWN, FATE_TAKEN, FATE_REFUSED };
 
@@ -98,8 +97,7 @@ static void add_to(uint64_t *counter)
     pthread_mutex_unlock(&lock);
 }
 
-/* ---- Messages ---------------------------------------------------------------------------------------------
- */
+/* ---- Messages ---- */
 
 static uint64_t mix(uint64_t *state) /* splitmix64: Steele, Lea, Flood, OOPSLA 2014 */
 {
@@ -155,8 +153,7 @@ static void make_message(struct text *t, int session, uint32_t number)
     }
 }
 
-/* ---- Connections ------------------------------------------------------------------------------------------
- */
+/* ---- Connections ---- */
 
 struct wire {
     int fd;
@@ -244,8 +241,7 @@ static bool wire_secure(struct wire *w, SSL_CTX *ctx, bool server, int session)
     return (server ? SSL_accept(w->ssl) : SSL_connect(w->ssl)) == 1;
 }
 
-/* ---- Sink -------------------------------------------------------------------------------------------------
- */
+/* ---- Sink ---- */
 
 static SSL_CTX *sink_ctx, *client_ctx;
 
@@ -376,8 +372,7 @@ static int open_sink(int *port)
     return fd;
 }
 
-/* ---- Clients ----------------------------------------------------------------------------------------------
- */
+/* ---- Clients ---- */
 
 /* The code of a whole reply, 0 at the end. */
 static int read_reply(struct wire *w)
@@ -467,8 +462,7 @@ static void *client_thread(void *arg)
     return NULL;
 }
 
-/* ---- The run ----------------------------------------------------------------------------------------------
- */
+/* ---- The run ---- */
 
 static SSL_CTX *new_context(const SSL_METHOD *method)
 {

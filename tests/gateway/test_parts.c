@@ -11,8 +11,7 @@
 #include "log.h"
 #include "reply.h"
 
-/* ---- Content ----------------------------------------------------------------------------------------------
- */
+/* ---- Content ---- */
 
 static const struct content_limits wide = {.line = 2048, .header = 100000, .hops = 50, .message = 1 << 20};
 
@@ -123,8 +122,7 @@ static void content_limits_hold_to_the_byte(void)
     CU_ASSERT_EQUAL(o.content.size, 7); /* "a", CRLF, ".b", CRLF: RFC 1870, 5 */
 }
 
-/* ---- Replies ----------------------------------------------------------------------------------------------
- */
+/* ---- Replies ---- */
 
 static enum reply_status take_all(struct reply *r, const char *const *lines)
 {
@@ -227,8 +225,7 @@ static void keywords_are_whole_words_behind_the_greeting(void)
     CU_ASSERT(len == 4 && memcmp(args, "1000", 4) == 0);
 }
 
-/* ---- Commands ---------------------------------------------------------------------------------------------
- */
+/* ---- Commands ---- */
 
 static void commands_are_told_apart(void)
 {
@@ -344,8 +341,7 @@ static void utf8_is_well_formed_or_refused(void)
     CU_ASSERT(!text_is_utf8("\x80", 1));
 }
 
-/* ---- Log --------------------------------------------------------------------------------------------------
- */
+/* ---- Log ---- */
 
 /* The line that log_end writes, caught in a pipe. */
 static void catch_line(struct log_line *line, char *out, size_t size)
@@ -393,8 +389,7 @@ static void strangers_cannot_forge_log_lines(void)
     log_set_format(LOG_PLAIN);
 }
 
-/* ---- Buffers ----------------------------------------------------------------------------------------------
- */
+/* ---- Buffers ---- */
 
 static void buffers_hold_no_more_than_they_may(void)
 {

@@ -35,8 +35,7 @@ static pid_t owner;
         }                                                                                                    \
     } while (0)
 
-/* ---- Directory and environment
- * ------------------------------------------------------------------------------ */
+/* ---- Directory and environment ---- */
 
 static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 {
@@ -131,8 +130,7 @@ CK_SLOT_ID fixture_slot(const char *token)
     return slot_of(fixture_functions(), token);
 }
 
-/* ---- Tokens and keys
- * ---------------------------------------------------------------------------------------- */
+/* ---- Tokens and keys ---- */
 
 /* DER of the curves' names, as CKA_EC_PARAMS wants them. */
 static const struct curve {
@@ -305,8 +303,7 @@ void fixture_add_token(const char *token, const char *key)
     counters_clear();
 }
 
-/* ---- Short ways -------------------------------------------------------------------------------------------
- */
+/* ---- Short ways ---- */
 
 hsm *fixture_hsm_with(const hsm_settings *settings)
 {
@@ -464,8 +461,7 @@ bool sign_and_verify(hsm_key *key, hsm_scheme scheme, hsm_hash hash, hsm_error *
            verify(hsm_key_public(key), scheme, hash, digest, digest_len, sig, sig_len);
 }
 
-/* ---- Processes and suites
- * ----------------------------------------------------------------------------------- */
+/* ---- Processes and suites ---- */
 
 int run_child(int (*child)(void *), void *arg, bool quick)
 {

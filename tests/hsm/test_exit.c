@@ -122,8 +122,7 @@ static void hanging_token_does_not_keep_the_process(void)
     counted->hold = counted->held = 0;
 }
 
-/* ---- Without ending the process
- * ------------------------------------------------------------------------------- */
+/* ---- Without ending the process ---- */
 
 static bool module_is_loaded(void)
 {

@@ -59,8 +59,7 @@ static void expect_good(pid_t pid)
     CU_ASSERT_EQUAL(WEXITSTATUS(status), 0);
 }
 
-/* ---- Before
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Before ---- */
 
 static void children_of_a_fork_before_the_load_sign(void)
 {
@@ -73,8 +72,7 @@ static void children_of_a_fork_before_the_load_sign(void)
         expect_good(pids[i]);
 }
 
-/* ---- After
- * --------------------------------------------------------------------------------------------------- */
+/* ---- After ---- */
 
 /* The PIN came with the URI alone, and the children have only the keys. */
 static void children_of_a_fork_after_the_load_sign(void)
@@ -204,8 +202,7 @@ static void job_stays_with_the_parent(void)
     hsm_free(h);
 }
 
-/* ---- Under load
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Under load ---- */
 
 static atomic_bool stop;
 static atomic_int failures, rounds;

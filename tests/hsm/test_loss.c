@@ -112,8 +112,7 @@ static void other_errors_are_passed_on_by_name(void)
     end();
 }
 
-/* ---- Under load
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Under load ---- */
 
 static atomic_bool stop;
 static atomic_int failures, successes;
@@ -159,8 +158,7 @@ static void losses_under_load_are_not_noticed(void)
     end();
 }
 
-/* ---- Tokens that are away
- * ------------------------------------------------------------------------------------- */
+/* ---- Tokens that are away ---- */
 
 static void sign_until(hsm_status wanted)
 {
@@ -217,8 +215,7 @@ static void token_directory_that_is_away_is_told(void)
     end();
 }
 
-/* ---- Objects that go or change
- * ---------------------------------------------------------------------------------- */
+/* ---- Objects that go or change ---- */
 
 static CK_OBJECT_HANDLE private_object(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session, const char *label)
 {

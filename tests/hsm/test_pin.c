@@ -139,8 +139,7 @@ static void caller_is_asked_once_for_the_token(void)
     hsm_free(h);
 }
 
-/* ---- Wrong ones
- * ----------------------------------------------------------------------------------------------- */
+/* ---- Wrong ones ---- */
 
 static void wrong_pin_is_shown_to_the_token_once(void)
 {

@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- One at a time
- * ------------------------------------------------------------------------------------------ */
+/* ---- One at a time ---- */
 
 static void signatures_verify_with_libcrypto(void)
 {
@@ -125,8 +124,7 @@ static void small_buffer_is_refused(void)
     hsm_free(h);
 }
 
-/* ---- Many threads
- * ------------------------------------------------------------------------------------------- */
+/* ---- Many threads ---- */
 
 struct signer {
     pthread_t thread;
@@ -179,8 +177,7 @@ static void sixteen_threads_sign_500_times_each(void)
     threads_sign(16, 500);
 }
 
-/* ---- Without waiting
- * ---------------------------------------------------------------------------------------- */
+/* ---- Without waiting ---- */
 
 static void count_done(void *arg)
 {
@@ -314,8 +311,7 @@ static void token_that_does_not_answer_times_out(void)
     hsm_free(h);
 }
 
-/* ---- The token's limits
- * ------------------------------------------------------------------------------------- */
+/* ---- The token's limits ---- */
 
 /* Submits many operations, waits until so many are at work at once, and sees all of them signed. */
 static void expect_at_work(unsigned expected)

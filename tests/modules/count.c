@@ -34,8 +34,7 @@ static CK_RV loaded = CKR_GENERAL_ERROR;
  */
 static _Atomic CK_MECHANISM_TYPE begun[SESSION_SLOTS];
 
-/* ---- Counted calls
- * ----------------------------------------------------------------------------------------- */
+/* ---- Counted calls ---- */
 
 static CK_RV count_login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR_PTR pin, CK_ULONG len)
 {
@@ -140,8 +139,7 @@ static CK_RV count_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR in, CK_ULONG in_l
     return rv;
 }
 
-/* ---- Loading
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Loading ---- */
 
 /* The file, made if it is not there; without one, memory that nobody else sees. */
 static struct count_file *count_map(void)

@@ -13,9 +13,10 @@
  *     sealane_key_params params = {.suite = sealane_suite_find(0x1301), .direction = SEALANE_SEALING,
  *                                  .key = traffic_key, .key_len = 16, .iv = traffic_iv, .iv_len = 12};
  *     if (sealane_key_new(&key, &params) != SEALANE_OK) ...
- *     sealane_seal_op op = {.key = key, .type = SEALANE_APPLICATION_DATA, .payload = &iov, .payload_count =
- * 1, .out = buffer, .out_size = sizeof(buffer)}; if (sealane_record_seal(&op) == SEALANE_OK) send(fd, buffer,
- * op.out_len, 0);
+ *     sealane_seal_op op = {.key = key, .type = SEALANE_APPLICATION_DATA, .payload = &iov,
+ *                           .payload_count = 1, .out = buffer, .out_size = sizeof(buffer)};
+ *     if (sealane_record_seal(&op) == SEALANE_OK)
+ *         send(fd, buffer, op.out_len, 0);
  *
  * What stays with the caller: the handshake and its unprotected records (among them TLS 1.3's
  * change_cipher_spec, RFC 8446 5), alerts, new keys after a KeyUpdate, and closing a connection after any
@@ -132,9 +133,10 @@ typedef struct sealane_seal_op {
 /*
  * Seals one record; sets and returns op->result.
  *   SEALANE_ARGUMENT  wrong direction, unknown type, padding in TLS 1.2, an empty record of a type that must
- * not be empty (RFC 8446 5.1, RFC 5246 6.2.1: all but application data) SEALANE_OVERFLOW  payload above
- * SEALANE_PLAINTEXT_MAX, or payload and padding together SEALANE_SPACE     out_size is less than
- * sealane_record_seal_size() SEALANE_LIMIT     the key is used up: nothing may be sealed with it any more
+ *                     not be empty (RFC 8446 5.1, RFC 5246 6.2.1: all but application data)
+ *   SEALANE_OVERFLOW  payload above SEALANE_PLAINTEXT_MAX, or payload and padding together
+ *   SEALANE_SPACE     out_size is less than sealane_record_seal_size()
+ *   SEALANE_LIMIT     the key is used up: nothing may be sealed with it any more
  *   SEALANE_INTERNAL  the routines failed; `out` is wiped, the sequence number is spent
  * Up to SEALANE_LIMIT in this list nothing was written and the sequence number is not used.
  */
@@ -152,8 +154,9 @@ void sealane_batch_seal(sealane_seal_op ops[], size_t count);
  * How long is the record that begins at `data`, of which `len` bytes are here? `*record_len` is its whole
  * length with header, or SEALANE_RECORD_HEADER_LEN as long as fewer bytes than that are here: the record is
  * complete if *record_len <= len and len >= SEALANE_RECORD_HEADER_LEN. Refuses early, before a stranger can
- * make us buffer: SEALANE_RECORD    type or version is none of this connection's, or it is too short for its
- * tag SEALANE_OVERFLOW  longer than the version allows: alert record_overflow
+ * make us buffer:
+ *   SEALANE_RECORD    type or version is none of this connection's, or it is too short for its tag
+ *   SEALANE_OVERFLOW  longer than the version allows: alert record_overflow
  */
 sealane_result sealane_record_length(const sealane_key *key, const uint8_t *data, size_t len,
                                      size_t *record_len);
@@ -188,10 +191,12 @@ typedef struct sealane_open_op {
  * Opens one record; sets and returns op->result. Any error is the end of the connection.
  *   SEALANE_FORGED    alert bad_record_mac. `out` is wiped, and the key opens nothing any more: all further
  *                     records of it are SEALANE_FORGED, so that none can be cut out of a stream unseen. RFC
- * 9147's limit of forgeries per key (open_limit) is thereby never reached. SEALANE_RECORD    not a record of
- * this connection (header), or authentic but malformed: no content type, a type that may not be protected, an
- * empty alert or handshake. alert unexpected_message SEALANE_OVERFLOW  alert record_overflow SEALANE_SPACE
- * out_size is too small; try again with more room SEALANE_LIMIT     the sequence numbers are used up
+ *                     9147's limit of forgeries per key (open_limit) is thereby never reached.
+ *   SEALANE_RECORD    not a record of this connection (header), or authentic but malformed: no content type,
+ *                     a type that may not be protected, an empty alert or handshake. alert unexpected_message
+ *   SEALANE_OVERFLOW  alert record_overflow
+ *   SEALANE_SPACE     out_size is too small; try again with more room
+ *   SEALANE_LIMIT     the sequence numbers are used up
  *   SEALANE_ARGUMENT  wrong direction, NULL
  */
 sealane_result sealane_record_open(sealane_open_op *op);
