@@ -27,10 +27,11 @@
 /*
  * ---- Masks: all ones or all zero ----
  *
- * What a compiler sees to be a condition it may turn into a jump (clang 14 did: where one mask was ANDed with
- * another, it skipped the second if the first was zero). So each mask comes out of a barrier, behind which nobody
- * knows that it has but two values. The loops over bytes use the ..._in_loop forms, without one: a barrier would
- * keep them from becoming vector code. tests/engine/secrets_cbc.c looks at what compilers make of all this.
+ * What a compiler sees to be a condition it may turn into a jump (clang 14 did: where one mask was ANDed
+ * with another, it skipped the second if the first was zero). So each mask comes out of a barrier, behind
+ * which nobody knows that it has but two values. The loops over bytes use the ..._in_loop forms, without one:
+ * a barrier would keep them from becoming vector code. tests/engine/secrets_cbc.c looks at what compilers
+ * make of all this.
  */
 
 static uint32_t barrier(uint32_t value)

@@ -54,7 +54,7 @@ sealane_result frame_open_allowed(const sealane_open_op *op, size_t len);
 /* Which content types may be protected, and be empty. */
 bool frame_type_allowed(const sealane_key *key, uint8_t type, size_t payload_len);
 
-/* ---- frame_cbc.c: what differs for CBC suites. Called by frame.c, after the checks that all have in common. ---- */
+/* ---- frame_cbc.c: what differs for CBC suites, behind the checks of frame.c that all have in common ---- */
 
 bool frame_cbc_seal_begin(frame *f, sealane_seal_op *op, size_t payload_len);
 void frame_cbc_seal_finish(frame *f, sealane_seal_op *op);
