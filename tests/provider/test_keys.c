@@ -247,7 +247,7 @@ static int flight_wake(void *arg)
 /* Waits for what tells that the job can go on: the callback's pipe or the job's own descriptor. */
 static void flight_wait(flight *f, bool callback)
 {
-    OSSL_ASYNC_FD fd;
+    OSSL_ASYNC_FD fd = -1;
     size_t count = 1;
     char byte;
 
