@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include "records_bound.h"
 #include "records_calibrate.h"
-#include "records_clock.h"
+#include "clock.h"
 #include "records_options.h"
 #include "records_reference.h"
 #include "records_report.h"
@@ -96,7 +96,7 @@ static int report_run(const options *o, report *r)
     FILE *to = o->json != NULL && strcmp(o->json, "-") == 0 ? stderr : stdout;
     int status = EXIT_SUCCESS;
 
-    table_machine(to, &r->machine);
+    machine_print(to, &r->machine);
     table_bound(to);
     if (!cases_measure(o, r))
         return EXIT_TROUBLE;

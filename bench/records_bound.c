@@ -3,9 +3,9 @@
 
 #include <stdlib.h>
 #include "cpu.h"
-#include "records_clock.h"
+#include "clock.h"
 #include "records_contestant.h"
-#include "records_stats.h"
+#include "stats.h"
 
 #define ROUNDS     51
 #define ITERATIONS 400

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include "records_machine.h"
+#include "machine.h"
 #include "records_subject.h"
 
 /* Both give false, with a line on stderr, if measuring or writing failed. Subjects that are not carried are

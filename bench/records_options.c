@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "records_options.h"
+#include "option.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -48,56 +49,6 @@ static void help_print(void)
         printf("  %-18s %s\n", list[i]->name, list[i]->what);
 }
 
-static bool wrong(const char *option, const char *value, const char *wanted)
-{
-    fprintf(stderr, "bench-records: --%s %s: %s\n", option, value, wanted);
-    return false;
-}
-
-static bool number_read(const char *option, const char *text, size_t min, size_t max, size_t *out)
-{
-    char *end, wanted[64];
-    unsigned long value;
-
-    errno = 0;
-    value = strtoul(text, &end, 10);
-    *out = value;
-    if (text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && value >= min && value <= max)
-        return true;
-    snprintf(wanted, sizeof(wanted), "not a number from %zu to %zu", min, max);
-    return wrong(option, text, wanted);
-}
-
-static int ascending(const void *a, const void *b)
-{
-    size_t left = *(const size_t *)a, right = *(const size_t *)b;
-
-    return (left > right) - (left < right);
-}
-
-/* Numbers with commas in between, each once. */
-static bool numbers_read(const char *option, const char *text, size_t min, size_t max, size_t out[],
-                         size_t room, size_t *count)
-{
-    char *copy = strdup(text), *rest = copy, *item;
-    bool right = copy != NULL;
-    size_t kept = 0;
-
-    *count = 0;
-    while (right && (item = strsep(&rest, ",")) != NULL) {
-        right = *count < room || wrong(option, text, "too many");
-        right = right && number_read(option, item, min, max, &out[*count]);
-        *count += right;
-    }
-    free(copy);
-    qsort(out, *count, sizeof(out[0]), ascending);
-    for (size_t i = 0; i < *count; i++)
-        if (i == 0 || out[i] != out[i - 1])
-            out[kept++] = out[i];
-    *count = kept;
-    return right;
-}
-
 static bool contains(const char *name, const char *part)
 {
     size_t len = strlen(part);
@@ -139,7 +90,8 @@ static bool subjects_read(options *o, const char *list)
         items += *c == ',';
     for (size_t i = 0; i < items; i++)
         if (i >= SUBJECTS_MAX || !used[i])
-            return wrong("suite", list, "no cipher of such a name; AES-128-GCM is one");
+            return option_wrong("bench-records", "suite", list,
+                                "no cipher of such a name; AES-128-GCM is one");
     return true;
 }
 
@@ -152,7 +104,7 @@ static bool only_read(options *o, const char *list)
     while (right && (item = strsep(&rest, ",")) != NULL) {
         const contestant *who = contestant_find(item);
         right = (who != NULL && o->only_count < CONTESTANTS_MAX) ||
-                wrong("only", item, "no such contestant here; --help lists them");
+                option_wrong("bench-records", "only", item, "no such contestant here; --help lists them");
         if (right)
             o->only[o->only_count++] = who;
     }
@@ -164,13 +116,13 @@ static bool direction_read(options *o, const char *text)
 {
     o->seal = strcmp(text, "seal") == 0;
     o->open = strcmp(text, "open") == 0;
-    return o->seal || o->open || wrong("direction", text, "neither seal nor open");
+    return o->seal || o->open || option_wrong("bench-records", "direction", text, "neither seal nor open");
 }
 
 static bool cpu_read(options *o, const char *text)
 {
     size_t value;
-    bool right = number_read("cpu", text, 0, CPU_MAX, &value);
+    bool right = option_number("bench-records", "cpu", text, 0, CPU_MAX, &value);
 
     o->cpu = right ? (int)value : -1;
     return right;
@@ -202,7 +154,7 @@ static bool option_take(options *o, struct texts *t, int letter)
     case 'o':
         return only_read(o, optarg);
     case 'r':
-        return number_read("rounds", optarg, 1, ROUNDS_MAX, &o->rounds);
+        return option_number("bench-records", "rounds", optarg, 1, ROUNDS_MAX, &o->rounds);
     case 'c':
         return cpu_read(o, optarg);
     case 'D':
@@ -234,10 +186,10 @@ static bool defaults_apply(options *o, const struct texts *t)
 
     if (o->rounds == 0)
         o->rounds = t->quick ? ROUNDS_QUICK : ROUNDS_DEFAULT;
-    return numbers_read("sizes", t->sizes != NULL ? t->sizes : default_sizes[run], RECORD_SIZE_MIN,
-                        RECORD_SIZE_MAX, o->sizes, SIZES_MAX, &o->size_count) &&
-           numbers_read("batch", t->batches != NULL ? t->batches : default_batches[run], 1, BATCH_MAX,
-                        o->batches, BATCHES_MAX, &o->batch_count) &&
+    return option_numbers("bench-records", "sizes", t->sizes != NULL ? t->sizes : default_sizes[run],
+                          RECORD_SIZE_MIN, RECORD_SIZE_MAX, o->sizes, SIZES_MAX, &o->size_count) &&
+           option_numbers("bench-records", "batch", t->batches != NULL ? t->batches : default_batches[run], 1,
+                          BATCH_MAX, o->batches, BATCHES_MAX, &o->batch_count) &&
            subjects_read(o, t->suites);
 }
 

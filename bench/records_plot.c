@@ -2,25 +2,10 @@
 /*
  * Plots by gnuplot, which gets its script and data through a pipe: for each cipher, direction and batch the
  * time per record over the size, and for each cipher with a bound how near ours comes to it.
- *
- * Colours are Okabe and Ito's ("Color Universal Design", 2008), which people with any kind of colour vision
- * can tell apart; point shapes and dashes say the same once more.
  */
-#include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include "plot.h"
 #include "records_report.h"
-
-#define BLACK     "#000000"
-#define GREY      "#7f7f7f"
-#define ORANGE    "#e69f00"
-#define SKY       "#56b4e9"
-#define GREEN     "#009e73"
-#define BLUE      "#0072b2"
-#define VERMILION "#d55e00"
-#define PURPLE    "#cc79a7"
 
 #define CASES_MAX 256
 
@@ -59,33 +44,10 @@ static const struct style *style_of(const contestant *who)
     return &other_style;
 }
 
-/* A text in single quotes, where only they are special. */
-static void quoted(FILE *to, const char *text)
-{
-    fputc('\'', to);
-    for (; *text != '\0'; text++)
-        fprintf(to, *text == '\'' ? "''" : "%c", *text);
-    fputc('\'', to);
-}
-
 static void head_write(FILE *to, const report *r, const char *folder, const char *file, const char *title)
 {
-    fprintf(to, "reset\nset terminal svg size 960,600 dynamic enhanced background '#ffffff' "
-                "font 'DejaVu Sans,13' linewidth 1\n");
-    fprintf(to, "set output ");
-    quoted(to, folder);
-    fprintf(to, ".'/%s'\n", file);
-    /* The title as labels, because a title cannot be set flush with the axis. */
-    fprintf(to, "unset label\nunset arrow\nset tmargin 5.5\nset label 1 ");
-    quoted(to, title);
-    fprintf(to,
-            " at graph 0, screen 0.96 left font ',16'\nset label 2 '%s (%s); %s; IPsec-MB %s' "
-            "at graph 0, screen 0.91 left font ',10.5' textcolor rgb '#404040'\n",
-            r->machine.cpu, r->machine.cpu_class, r->machine.openssl, r->machine.ipsec_mb);
-    fprintf(to, "set key outside right top Left reverse samplen 2.5 spacing 1.2\n"
-                "set border 3 lc rgb '#404040'\nset tics nomirror out\nset mytics 10\n"
-                "set grid xtics ytics lc rgb '#cccccc' lw 0.6 dt 1\n"
-                "set xlabel 'bytes that the cipher protects in a record (log scale)' offset 0,-0.8\n"
+    plot_head(to, &r->machine, folder, file, title);
+    fprintf(to, "set xlabel 'bytes that the cipher protects in a record (log scale)' offset 0,-0.8\n"
                 "set logscale x 2\n");
 }
 
@@ -169,7 +131,7 @@ static void time_plot(FILE *to, const report *r, const char *folder, const workl
         if (s->point > 0)
             fprintf(to, " pt %d ps 0.7", s->point);
         fprintf(to, " title ");
-        quoted(to, s->label == NULL ? order[i]->name : s->label);
+        plot_quoted(to, s->label == NULL ? order[i]->name : s->label);
     }
     fprintf(to, "\n");
     for (size_t i = 0; i < lines; i++)
@@ -274,22 +236,10 @@ static void plots_all(FILE *to, const report *r, const char *folder)
 
 bool plots_write(const char *folder, const report *r)
 {
-    FILE *to;
+    FILE *to = plot_open("bench-records", folder);
 
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
-        fprintf(stderr, "bench-records: cannot make %s: %s\n", folder, strerror(errno));
+    if (to == NULL)
         return false;
-    }
-    /* Without gnuplot the pipe breaks; the exit status says so. */
-    signal(SIGPIPE, SIG_IGN);
-    fflush(NULL);
-    to = popen("gnuplot", "w");
-    if (to != NULL)
-        plots_all(to, r, folder);
-    if (to != NULL && pclose(to) == 0)
-        return true;
-    fprintf(stderr,
-            "bench-records: no plots: gnuplot is missing or failed; is gnuplot installed, and %s writable?\n",
-            folder);
-    return false;
+    plots_all(to, r, folder);
+    return plot_close("bench-records", folder, to);
 }

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
-#include "records_machine.h"
+#include "machine.h"
 #include "records_rounds.h"
 #include "records_targets.h"
 
@@ -25,7 +25,6 @@ const char *report_peer(const result *r);
 /* Ours that answers the case: the public interface, or NULL if the engine does not carry the cipher. */
 const char *report_ours(const result *r);
 
-void table_machine(FILE *to, const machine *m);
 void table_bound(FILE *to);
 /* One line per case; with `details`, a line per case and contestant. */
 void table_results(FILE *to, const report *r, bool details);

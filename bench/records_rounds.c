@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "records_clock.h"
+#include "clock.h"
 
 static void complain(const contestant *who, const workload *load, const char *what)
 {

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "records_contestant.h"
-#include "records_stats.h"
+#include "stats.h"
 
 typedef struct measured {
     const contestant *who;

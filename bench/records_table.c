@@ -6,20 +6,6 @@
 
 #define COLUMN 9
 
-void table_machine(FILE *to, const machine *m)
-{
-    fprintf(to, "CPU        %s (%s)", m->cpu, m->cpu_class);
-    if (m->core >= 0)
-        fprintf(to, ", pinned to core %d", m->core);
-    fprintf(to, "\nlibraries  %s; IPsec-MB %s\n", m->openssl, m->ipsec_mb);
-    fprintf(to, "compiler   %s\n           %s build: %s\n", m->compiler, m->build, m->flags);
-    fprintf(to, "backends  ");
-    for (size_t i = 0; i < m->backends; i++)
-        fprintf(to, " %s (%s)%s", m->backend[i].name, m->backend[i].state, i + 1 < m->backends ? "," : "\n");
-    if (m->forced_by != NULL)
-        fprintf(to, "SEALANE_BACKEND=%s is set: dispatch does not choose freely\n", m->forced_by);
-}
-
 void table_bound(FILE *to)
 {
     const bound_ports *p = bound_measure();
@@ -149,19 +135,6 @@ void table_results(FILE *to, const report *r, bool details)
 
 void table_targets(FILE *to, const report *r)
 {
-    fprintf(to, "\nTargets for a CPU with VAES and without AVX-512; each with its worst case\n");
-    for (size_t i = 0; i < r->target_count; i++) {
-        const target_outcome *t = &r->targets[i];
-        int digits = t->at_most ? 0 : 2;
-        fprintf(to, "%-6s %-72s %s %.*f%s",
-                !t->measured ? "ABSENT"
-                : t->reached ? "ok"
-                             : "SHORT",
-                t->what, t->at_most ? "<=" : ">=", digits, t->needed, t->unit);
-        if (t->measured)
-            fprintf(to, ": %.*f (%.*f..%.*f) at %s\n", digits, t->figure.median, digits, t->figure.p10,
-                    digits, t->figure.p90, t->where);
-        else
-            fprintf(to, ": %s\n", t->where);
-    }
+    targets_print(to, "Targets for a CPU with VAES and without AVX-512; each with its worst case", r->targets,
+                  r->target_count);
 }

@@ -226,11 +226,3 @@ size_t targets_evaluate(const result results[], size_t count, target_outcome out
     memory_evaluate(&out[ratios + 1]);
     return ratios + 2;
 }
-
-bool targets_reached(const target_outcome outcomes[], size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (!outcomes[i].measured || !outcomes[i].reached)
-            return false;
-    return true;
-}

@@ -3,7 +3,7 @@
 #include "check.h"
 
 #include <math.h>
-#include "records_stats.h"
+#include "stats.h"
 
 #define NEAR(a, b) CU_ASSERT_DOUBLE_EQUAL(a, b, 1e-12)
 

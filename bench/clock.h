@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The clock, the core that is measured on, and a core that is awake. */
-#ifndef BENCH_RECORDS_CLOCK_H
-#define BENCH_RECORDS_CLOCK_H
+#ifndef BENCH_CLOCK_H
+#define BENCH_CLOCK_H
 
 #include <stdbool.h>
 

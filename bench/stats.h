@@ -3,8 +3,8 @@
  * Medians and their spread. On a machine that others use too, a mean says how busy they were; a median of
  * many short rounds does not. No state.
  */
-#ifndef BENCH_RECORDS_STATS_H
-#define BENCH_RECORDS_STATS_H
+#ifndef BENCH_STATS_H
+#define BENCH_STATS_H
 
 #include <stddef.h>
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "records_clock.h"
+#include "clock.h"
 
 #include <sched.h>
 #include <stdint.h>
 #include <time.h>
-#include "records_stats.h"
+#include "stats.h"
 
 #define COST_READINGS 1001
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What was measured on, and with which libraries and compiler: without it no figure means anything. */
-#ifndef BENCH_RECORDS_MACHINE_H
-#define BENCH_RECORDS_MACHINE_H
+#ifndef BENCH_MACHINE_H
+#define BENCH_MACHINE_H
 
+#include <stdio.h>
 #include <sealane/engine.h>
 
 #define MACHINE_TEXT_MAX 128
@@ -22,5 +23,6 @@ typedef struct machine {
 } machine;
 
 void machine_read(machine *out, int core);
+void machine_print(FILE *to, const machine *m);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "records_machine.h"
+#include "machine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,4 +78,18 @@ void machine_read(machine *out, int core)
     out->build = BENCH_BUILD;
     out->forced_by = forced != NULL && forced[0] != '\0' ? forced : NULL;
     out->backends = sealane_backends(out->backend);
+}
+
+void machine_print(FILE *to, const machine *m)
+{
+    fprintf(to, "CPU        %s (%s)", m->cpu, m->cpu_class);
+    if (m->core >= 0)
+        fprintf(to, ", pinned to core %d", m->core);
+    fprintf(to, "\nlibraries  %s; IPsec-MB %s\n", m->openssl, m->ipsec_mb);
+    fprintf(to, "compiler   %s\n           %s build: %s\n", m->compiler, m->build, m->flags);
+    fprintf(to, "backends  ");
+    for (size_t i = 0; i < m->backends; i++)
+        fprintf(to, " %s (%s)%s", m->backend[i].name, m->backend[i].state, i + 1 < m->backends ? "," : "\n");
+    if (m->forced_by != NULL)
+        fprintf(to, "SEALANE_BACKEND=%s is set: dispatch does not choose freely\n", m->forced_by);
 }

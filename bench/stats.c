@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "records_stats.h"
+#include "stats.h"
 
 #include <stdlib.h>
 
