@@ -115,7 +115,7 @@ static void locate_destroy(struct task *task)
     OPENSSL_free(l);
 }
 
-static const struct task_ops locate_ops = {locate_run, locate_destroy};
+static const struct task_ops locate_ops = {.run = locate_run, .destroy = locate_destroy};
 
 /* Fills `*slots`, `*count` > 0 on HSM_OK. */
 static hsm_status tokens_locate(hsm *h, const hsm_uri *uri, struct slot **slots, size_t *count,
@@ -295,7 +295,7 @@ static void find_destroy(struct task *task)
     OPENSSL_free(f);
 }
 
-static const struct task_ops find_ops = {find_run, find_destroy};
+static const struct task_ops find_ops = {.run = find_run, .destroy = find_destroy};
 
 /* ---- The caller's thread ---- */
 
@@ -358,6 +358,7 @@ static hsm_status token_search(struct search *s, struct token *token, bool login
         return error_set(err, HSM_E_MEMORY, 0, "%s: out of memory", token_where(token));
     }
     task_init(&f->task, &find_ops);
+    f->task.op = STATS_FIND;
     f->token = token;
     f->class = s->class;
     f->login = login;

@@ -82,7 +82,8 @@ struct pool *hsm_desk(hsm *h)
     registry_unlock();
     if (desk)
         return desk;
-    struct pool *fresh = pool_new("sealane-desk", module_path(h->owner.module), 1, DESK_QUEUE, NULL);
+    struct pool *fresh = pool_new(&(struct pool_settings){
+        .name = "sealane-desk", .where = module_path(h->owner.module), .limit = 1, .queue_max = DESK_QUEUE});
     registry_lock();
     desk = h->desk_generation == process_generation() ? h->desk : NULL;
     if (!desk && fresh) {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tasks, their queue, and the threads that run them. What a task does is its own matter (sign.c, find.c);
- * nothing here knows of Cryptoki.
+ * The queue of a pool and the threads that run what is in it; nothing here knows of Cryptoki.
  *
- * Locks: the pool's guards queue and threads, the task's guards its result. They are never held together.
+ * A module may hang and never return. Whoever waits gives up after his time, and the thread counts as stuck
+ * from then on. With all threads stuck nothing could run, so what waits and what comes is refused at once,
+ * until one of them returns after all.
  */
-#include "pool.h"
+#include "pool-int.h"
 #include "error.h"
 #include "process.h"
 
@@ -16,131 +17,11 @@
 
 #include <openssl/crypto.h>
 
-struct pool {
-    unsigned generation;
-    char name[16];
-    char where[80]; /* for messages: which token */
-    void (*end)(struct worker *);
-    struct pool *next_pool; /* in the list of all pools, under the registry lock */
-
-    pthread_mutex_t lock;
-    pthread_cond_t work;  /* something to do, or stopping */
-    pthread_cond_t ended; /* a thread has ended */
-    struct task *head, *tail;
-    unsigned queued, queue_max;
-    unsigned limit, alive, idle;
-    struct worker *gone; /* ended, to be joined */
-    bool stopping;
-};
-
 /*
  * All pools that were ever made and not freed. Those of the parent stay in it after a fork: never touched
  * again, but known, so that leak checkers see that they are kept on purpose.
  */
 static struct pool *all_pools;
-
-/* ---- Tasks ---- */
-
-void task_init(struct task *task, const struct task_ops *ops)
-{
-    task->ops = ops;
-    atomic_init(&task->refs, 1);
-    pthread_mutex_init(&task->lock, NULL);
-    cond_init(&task->changed);
-}
-
-static bool task_is_foreign(const struct task *task)
-{
-    return task->pool && task->pool->generation != process_generation();
-}
-
-void task_release(struct task *task)
-{
-    if (atomic_fetch_sub(&task->refs, 1) != 1)
-        return;
-    if (!task_is_foreign(task)) { /* destroying a lock that a thread of the parent holds is undefined */
-        pthread_mutex_destroy(&task->lock);
-        pthread_cond_destroy(&task->changed);
-    }
-    task->ops->destroy(task);
-}
-
-void task_discard(struct task *task)
-{
-    task_release(task);
-}
-
-/* The pool's part is over: tell whoever waits, unless he has gone. */
-static void task_complete(struct task *task)
-{
-    pthread_mutex_lock(&task->lock);
-    task->ready = true;
-    if (task->done && !task->abandoned)
-        task->done(task->done_arg);
-    pthread_cond_broadcast(&task->changed);
-    pthread_mutex_unlock(&task->lock);
-    task_release(task);
-}
-
-bool task_is_ready(struct task *task)
-{
-    if (task_is_foreign(task))
-        return true; /* to be found out by task_wait: nobody will ever finish it here */
-    pthread_mutex_lock(&task->lock);
-    bool ready = task->ready;
-    pthread_mutex_unlock(&task->lock);
-    return ready;
-}
-
-/* Takes the task out of the queue if it still waits there. */
-static void queue_remove(struct pool *pool, struct task *task)
-{
-    pthread_mutex_lock(&pool->lock);
-    bool was_queued = task->queued;
-    if (was_queued) {
-        *(task->prev ? &task->prev->next : &pool->head) = task->next;
-        *(task->next ? &task->next->prev : &pool->tail) = task->prev;
-        task->queued = false;
-        pool->queued--;
-    }
-    pthread_mutex_unlock(&pool->lock);
-    if (was_queued)
-        task_release(task); /* the pool's reference */
-}
-
-void task_abandon(struct task *task)
-{
-    if (!task_is_foreign(task)) {
-        pthread_mutex_lock(&task->lock);
-        task->abandoned = true;
-        pthread_mutex_unlock(&task->lock);
-        queue_remove(task->pool, task);
-    }
-    task_release(task);
-}
-
-bool task_wait(struct task *task, unsigned timeout_ms, hsm_error *err)
-{
-    if (task_is_foreign(task)) {
-        error_set(err, HSM_E_SHUTDOWN, 0,
-                  "%s: the operation was begun before a fork and stays with the parent", task->pool->where);
-        task_release(task);
-        return false;
-    }
-    struct timespec deadline = deadline_after(timeout_ms);
-    pthread_mutex_lock(&task->lock);
-    while (!task->ready) {
-        if (pthread_cond_timedwait(&task->changed, &task->lock, &deadline) == ETIMEDOUT)
-            break;
-    }
-    bool ready = task->ready;
-    pthread_mutex_unlock(&task->lock);
-    if (ready)
-        return true;
-    error_set(err, HSM_E_TIMEOUT, 0, "%s: no answer within %u ms", task->pool->where, timeout_ms);
-    task_abandon(task);
-    return false;
-}
 
 /* ---- Workers ---- */
 
@@ -155,6 +36,21 @@ static struct task *queue_pop(struct pool *pool)
     task->queued = false;
     pool->queued--;
     return task;
+}
+
+bool pool_take_out(struct pool *pool, struct task *task)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool was_queued = task->queued;
+    if (was_queued) {
+        *(task->prev ? &task->prev->next : &pool->head) = task->next;
+        *(task->next ? &task->next->prev : &pool->tail) = task->prev;
+        task->queued = false;
+        pool->queued--;
+        atomic_fetch_sub(&pool->load, 1);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return was_queued;
 }
 
 /* Gives a task back to be run by another thread, before all others. False if there is no other thread. */
@@ -183,6 +79,11 @@ static struct task *worker_next(struct worker *worker)
     struct pool *pool = worker->pool;
     struct task *task = NULL;
     pthread_mutex_lock(&pool->lock);
+    worker->current = NULL;
+    if (worker->stuck) {
+        worker->stuck = false;
+        pool->stuck--;
+    }
     while (!pool->stopping && !worker->retire) {
         task = queue_pop(pool);
         if (task)
@@ -191,8 +92,18 @@ static struct task *worker_next(struct worker *worker)
         pthread_cond_wait(&pool->work, &pool->lock);
         pool->idle--;
     }
+    if (task) {
+        worker->current = task;
+        task->worker = worker;
+    }
     pthread_mutex_unlock(&pool->lock);
     return task;
+}
+
+static void task_count(struct pool *pool, const struct task *task)
+{
+    if (pool->set.stats)
+        stats_add(pool->set.stats, task->op, &task->err, stats_now() - task->asked);
 }
 
 static void *worker_main(void *arg)
@@ -203,16 +114,18 @@ static void *worker_main(void *arg)
 
     struct task *task;
     while ((task = worker_next(worker))) {
-        pthread_mutex_lock(&task->lock);
-        bool wanted = !task->abandoned;
-        pthread_mutex_unlock(&task->lock);
+        bool wanted = task_is_wanted(task);
         if (wanted)
             task->ops->run(task, worker);
-        if (!worker->retire || !queue_return(pool, task))
-            task_complete(task);
+        if (worker->retire && queue_return(pool, task))
+            continue;
+        if (wanted && !task_is_expired(task)) /* it was counted when it was given up */
+            task_count(pool, task);
+        atomic_fetch_sub(&pool->load, 1);
+        task_end(task);
     }
-    if (pool->end)
-        pool->end(worker);
+    if (pool->set.end)
+        pool->set.end(worker);
 
     pthread_mutex_lock(&pool->lock);
     pool->alive--;
@@ -223,18 +136,24 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+bool thread_start(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    bool started = pthread_create(thread, NULL, run, arg) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return started;
+}
+
 /* Starts one more thread; the pool is locked. */
 static bool worker_start(struct pool *pool)
 {
-    sigset_t all, old;
     struct worker *worker = OPENSSL_zalloc(sizeof(*worker));
     if (!worker)
         return false;
     worker->pool = pool;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    bool started = pthread_create(&worker->thread, NULL, worker_main, worker) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    bool started = thread_start(&worker->thread, worker_main, worker);
     if (started)
         pool->alive++;
     else
@@ -242,19 +161,36 @@ static bool worker_start(struct pool *pool)
     return started;
 }
 
-hsm_status task_submit(struct pool *pool, struct task *task, hsm_job_done done, void *arg, hsm_error *err)
+/* Locked. */
+static bool all_stuck(const struct pool *pool)
+{
+    return pool->alive >= pool->limit && pool->stuck == pool->alive;
+}
+
+static hsm_status refuse_stuck(const struct pool *pool, hsm_error *err)
+{
+    return error_set(err, HSM_E_TIMEOUT, 0, "%s: it does not answer any more: all its %u sessions hang",
+                     pool->where, pool->stuck);
+}
+
+static hsm_status refuse_ending(const struct pool *pool, hsm_error *err)
+{
+    return error_set(err, HSM_E_SHUTDOWN, 0, "%s: the process is ending", pool->where);
+}
+
+hsm_status pool_push(struct pool *pool, struct task *task, hsm_error *err)
 {
     hsm_status status = HSM_OK;
-    task->pool = pool;
-    task->done = done;
-    task->done_arg = arg;
-
     pthread_mutex_lock(&pool->lock);
     if (pool->stopping || gate_is_shut()) {
-        status = error_set(err, HSM_E_SHUTDOWN, 0, "%s: the process is ending", pool->where);
+        status = refuse_ending(pool, err);
         goto out;
     }
-    if (pool->queued >= pool->queue_max) {
+    if (all_stuck(pool)) {
+        status = refuse_stuck(pool, err);
+        goto out;
+    }
+    if (pool->queued >= pool->set.queue_max) {
         status =
             error_set(err, HSM_E_BUSY, 0, "%s: %u operations wait already; try again later or allow more",
                       pool->where, pool->queued);
@@ -266,32 +202,66 @@ hsm_status task_submit(struct pool *pool, struct task *task, hsm_job_done done, 
         status = error_set(err, HSM_E_MEMORY, 0, "%s: cannot start a thread", pool->where);
         goto out;
     }
-    atomic_fetch_add(&task->refs, 1);
     task->prev = pool->tail;
+    task->next = NULL;
     *(pool->tail ? &pool->tail->next : &pool->head) = task;
     pool->tail = task;
     task->queued = true;
     pool->queued++;
+    atomic_fetch_add(&pool->load, 1);
+    if (pool->set.stats)
+        stats_queued(pool->set.stats, pool->queued);
     pthread_cond_signal(&pool->work);
 out:
     pthread_mutex_unlock(&pool->lock);
     return status;
 }
 
+/* Ends everything that waits. */
+static void queue_refuse(struct pool *pool, hsm_status (*refuse)(const struct pool *, hsm_error *))
+{
+    for (;;) {
+        pthread_mutex_lock(&pool->lock);
+        struct task *task = queue_pop(pool);
+        pthread_mutex_unlock(&pool->lock);
+        if (!task)
+            return;
+        (void)refuse(pool, &task->err);
+        task_count(pool, task);
+        atomic_fetch_sub(&pool->load, 1);
+        task_end(task);
+    }
+}
+
+void pool_give_up(struct pool *pool, struct task *task)
+{
+    pthread_mutex_lock(&pool->lock);
+    struct worker *worker = task->worker;
+    if (worker && worker->current == task && !worker->stuck) {
+        worker->stuck = true;
+        pool->stuck++;
+    }
+    bool hopeless = all_stuck(pool);
+    pthread_mutex_unlock(&pool->lock);
+    if (hopeless)
+        queue_refuse(pool, refuse_stuck);
+}
+
 /* ---- Pools ---- */
 
-struct pool *pool_new(const char *name, const char *where, unsigned limit, unsigned queue_max,
-                      void (*end)(struct worker *))
+struct pool *pool_new(const struct pool_settings *settings)
 {
     struct pool *pool = OPENSSL_zalloc(sizeof(*pool));
     if (!pool)
         return NULL;
     pool->generation = process_generation();
-    (void)snprintf(pool->name, sizeof(pool->name), "%s", name);
-    (void)snprintf(pool->where, sizeof(pool->where), "%s", where);
-    pool->limit = limit > 0 ? limit : 1;
-    pool->queue_max = queue_max;
-    pool->end = end;
+    pool->set = *settings;
+    pool->set.name = pool->name;
+    pool->set.where = pool->where;
+    (void)snprintf(pool->name, sizeof(pool->name), "%s", settings->name);
+    (void)snprintf(pool->where, sizeof(pool->where), "%s", settings->where);
+    pool->limit = settings->limit > 0 ? settings->limit : 1;
+    watch_init(&pool->watch, settings->timeout_ms);
     pthread_mutex_init(&pool->lock, NULL);
     cond_init(&pool->work);
     cond_init(&pool->ended);
@@ -318,17 +288,17 @@ unsigned pool_queued(struct pool *pool)
     return queued;
 }
 
-static void pool_refuse_queue(struct pool *pool)
+unsigned pool_load(struct pool *pool)
 {
-    for (;;) {
-        pthread_mutex_lock(&pool->lock);
-        struct task *task = queue_pop(pool);
-        pthread_mutex_unlock(&pool->lock);
-        if (!task)
-            return;
-        error_set(&task->err, HSM_E_SHUTDOWN, 0, "%s: the process is ending", pool->where);
-        task_complete(task);
-    }
+    return atomic_load(&pool->load);
+}
+
+bool pool_is_stuck(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool stuck = all_stuck(pool);
+    pthread_mutex_unlock(&pool->lock);
+    return stuck;
 }
 
 bool pool_stop(struct pool *pool, unsigned bound_ms)
@@ -340,7 +310,7 @@ bool pool_stop(struct pool *pool, unsigned bound_ms)
     pool->stopping = true;
     pthread_cond_broadcast(&pool->work);
     pthread_mutex_unlock(&pool->lock);
-    pool_refuse_queue(pool);
+    queue_refuse(pool, refuse_ending);
 
     pthread_mutex_lock(&pool->lock);
     while (pool->alive > 0) {
@@ -357,6 +327,7 @@ bool pool_stop(struct pool *pool, unsigned bound_ms)
         OPENSSL_free(gone);
         gone = next;
     }
+    watch_stop(&pool->watch);
     return all;
 }
 
@@ -374,6 +345,7 @@ void pool_free(struct pool *pool)
         }
     }
     registry_unlock();
+    watch_destroy(&pool->watch);
     pthread_mutex_destroy(&pool->lock);
     pthread_cond_destroy(&pool->work);
     pthread_cond_destroy(&pool->ended);

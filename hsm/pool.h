@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A bounded queue of tasks and the worker threads that run them.
+ * A bounded queue of tasks and the worker threads that run them, first come, first served.
  *
  * Worker threads are started while work waits and all of them are busy, up to a limit. They have all signals
  * blocked, since the daemon's handlers are not for them. A pool belongs to one process: a child of fork makes
@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 #include "sealane/hsm.h"
+#include "stats.h"
+#include "watch.h"
 
 struct pool;
 struct task;
@@ -34,11 +36,16 @@ struct worker {
     unsigned
         incarnation; /* of the module then: after another C_Initialize the handle may be somebody else's */
     bool retire;     /* set by a task that could not run: end this thread, another one shall run it */
+    /* private to pool.c, under the pool's lock */
+    struct task *current;
+    bool stuck; /* `current` was given up */
 };
 
 struct task_ops {
     void (*run)(struct task *task, struct worker *worker); /* on a worker; leaves its result in task->err */
     void (*destroy)(struct task *task);                    /* by whoever drops the last reference */
+    /* May be NULL. The task has failed (task->err): the pool that shall try it next, or NULL. On any thread. */
+    struct pool *(*elsewhere)(struct task *task);
 };
 
 /*
@@ -47,15 +54,20 @@ struct task_ops {
  */
 struct task {
     const struct task_ops *ops;
-    hsm_error err; /* status HSM_OK unless run says otherwise */
-    /* private to pool.c */
-    struct pool *pool;
-    struct task *next, *prev;
-    bool queued; /* under the pool's lock */
+    hsm_error err;    /* status HSM_OK unless run says otherwise */
+    enum stats_op op; /* what it is counted as; may be set between task_init and task_submit */
+    /* private to pool.c, task.c and watch.c */
+    struct pool *home; /* where it was submitted; keeps its deadline */
+    uint64_t asked;    /* stats_now() then */
+    struct watch_entry watched;
+    struct task *next, *prev; /* under the pool's lock, as are: */
+    bool queued;
+    struct worker *worker; /* that has taken it */
     atomic_uint refs;
     pthread_mutex_t lock; /* of what follows, and held while `done` runs */
     pthread_cond_t changed;
-    bool ready, abandoned;
+    struct pool *pool; /* where it is now */
+    bool ready, expired, abandoned;
     hsm_job_done done;
     void *done_arg;
 };
@@ -64,7 +76,11 @@ void task_init(struct task *task, const struct task_ops *ops);
 /* For a task that was never submitted, or whose submission failed. */
 void task_discard(struct task *task);
 
-/* Queues the task. On failure (HSM_E_BUSY, _SHUTDOWN, _MEMORY) it is still the caller's. */
+/*
+ * Queues the task. On failure it is still the caller's: HSM_E_BUSY, too many wait; HSM_E_TIMEOUT, every thread
+ * is stuck in a token that does not answer; HSM_E_SHUTDOWN, HSM_E_MEMORY. With `done`, the task is also ended
+ * at the pool's time-out: `done` is called, task_is_ready says true and task_wait says that it was too late.
+ */
 hsm_status task_submit(struct pool *pool, struct task *task, hsm_job_done done, void *arg, hsm_error *err);
 bool task_is_ready(struct task *task);
 /*
@@ -76,13 +92,23 @@ void task_release(struct task *task);
 /* The caller goes. A task that still waits is taken out of the queue; `done` will not be called any more. */
 void task_abandon(struct task *task);
 
-/* `name` (at most 15 characters) is what the threads are called; `end` runs as the last thing on each, may be
- * NULL. */
-struct pool *pool_new(const char *name, const char *where, unsigned limit, unsigned queue_max,
-                      void (*end)(struct worker *));
+struct pool_settings {
+    const char *name;  /* of the threads, at most 15 characters */
+    const char *where; /* for messages: which token */
+    unsigned limit;    /* most threads */
+    unsigned queue_max;
+    unsigned timeout_ms;          /* of tasks with a `done` */
+    void (*end)(struct worker *); /* runs as the last thing on each thread; may be NULL */
+    struct stats *stats;          /* where tasks are counted; may be NULL; outlives the pool */
+};
+struct pool *pool_new(const struct pool_settings *settings); /* NULL if out of memory */
 /* Lowers the number of threads that may be started from now on; never below 1. */
 void pool_limit(struct pool *pool, unsigned limit);
 unsigned pool_queued(struct pool *pool);
+/* Tasks that wait or run. */
+unsigned pool_load(struct pool *pool);
+/* No thread is left that could run anything: all of them are in a module that does not return. */
+bool pool_is_stuck(struct pool *pool);
 /*
  * Ends the pool: what waits fails with HSM_E_SHUTDOWN, what runs may finish. True if all threads ended within
  * `bound_ms`; false leaves the rest running, and then the pool must stay allocated.

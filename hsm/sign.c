@@ -160,7 +160,7 @@ static void job_destroy(struct task *task)
     OPENSSL_clear_free(job, sizeof(*job));
 }
 
-static const struct task_ops sign_ops = {sign_run, job_destroy};
+static const struct task_ops sign_ops = {.run = sign_run, .destroy = job_destroy};
 
 /* ---- On the caller's thread ---- */
 
@@ -193,6 +193,7 @@ static struct hsm_job *job_new(hsm_key *key, const hsm_mechanism *mech, const ui
     if (!job)
         return NULL;
     task_init(&job->task, &sign_ops);
+    job->task.op = STATS_SIGN;
     job->timeout_ms = hsm_owner(key_hsm(key))->timeout_ms;
     job->data = keydata_ref(key_data(key));
     job->mech = *mech;

@@ -40,6 +40,7 @@ struct token {
     struct pin
         *_Atomic pin; /* one that has opened the token; under live's lock (atomic for the sake of fork) */
     struct token_live *_Atomic live;
+    struct stats stats;
 };
 
 /* ---- token.c ---- */

@@ -57,7 +57,13 @@ struct token_live *token_live(struct token *t)
     fresh->slot_id = t->slot.id;
     pthread_mutex_init(&fresh->lock, NULL);
     cond_init(&fresh->changed);
-    fresh->pool = pool_new("sealane-hsm", t->where, t->owner->sessions, t->owner->queue, worker_end);
+    fresh->pool = pool_new(&(struct pool_settings){.name = "sealane-hsm",
+                                                   .where = t->where,
+                                                   .limit = t->owner->sessions,
+                                                   .queue_max = t->owner->queue,
+                                                   .timeout_ms = t->owner->timeout_ms,
+                                                   .end = worker_end,
+                                                   .stats = &t->stats});
 
     registry_lock();
     live = t->live;

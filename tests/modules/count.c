@@ -103,7 +103,7 @@ static CK_RV count_sign_init(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechani
 
 static void sign_hold(void)
 {
-    if (!count->hold)
+    if (count->hold != 1)
         return;
     atomic_fetch_add(&count->held, 1);
     while (count->hold)

@@ -28,7 +28,7 @@ struct count_file {
     count_field held;    /* threads that wait in C_Sign now because of `hold` */
     count_field lookups; /* calls of C_GetTokenInfo */
     /* Orders. Zero means: as the real module does. */
-    count_field hold; /* C_Sign waits as long as this is not zero */
+    count_field hold; /* 1: C_Sign waits; other values hold those that wait, but nobody new */
     count_field
         sign_answer; /* the next C_Sign does nothing and returns this CK_RV; then the order is forgotten */
     count_field token_flags;   /* added to the flags of every token */

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What pool.c, task.c and watch.c share. */
+#ifndef HSM_POOL_INT_H
+#define HSM_POOL_INT_H
+
+#include "pool.h"
+#include "stats.h"
+#include "watch.h"
+
+struct pool {
+    unsigned generation;
+    struct pool_settings set; /* its strings are the two below */
+    char name[16];
+    char where[80];
+    struct pool *next_pool; /* in the list of all pools, under the registry lock */
+    struct watch watch;
+    atomic_uint load; /* tasks that wait or run */
+
+    pthread_mutex_t lock;
+    pthread_cond_t work;  /* something to do, or stopping */
+    pthread_cond_t ended; /* a thread has ended */
+    struct task *head, *tail;
+    unsigned queued;
+    unsigned limit, alive, idle;
+    unsigned stuck;      /* workers at tasks that were given up: the module may never return */
+    struct worker *gone; /* ended, to be joined */
+    bool stopping;
+};
+
+/* ---- pool.c ---- */
+
+/* A thread of ours: all signals blocked, since the daemon's handlers are not for it. */
+bool thread_start(pthread_t *thread, void *(*run)(void *), void *arg);
+
+/* Puts a task behind the others. On failure (HSM_E_BUSY, _TIMEOUT, _SHUTDOWN, _MEMORY) nothing has happened. */
+hsm_status pool_push(struct pool *pool, struct task *task, hsm_error *err);
+/* Takes a task out of the queue. False if it does not wait there. */
+bool pool_take_out(struct pool *pool, struct task *task);
+/* The caller has lost patience with a task that is still running, if it is: its worker counts as stuck. */
+void pool_give_up(struct pool *pool, struct task *task);
+
+/* ---- task.c ---- */
+
+bool pool_is_foreign(const struct pool *pool);
+void task_hold(struct task *task);
+/* It ran, or was refused: it goes to another pool if it can, or else is complete. */
+void task_end(struct task *task);
+bool task_is_wanted(struct task *task);
+bool task_is_expired(struct task *task);
+/* Its time is over: wakes whoever sleeps. */
+void task_expire(struct task *task);
+
+#endif
