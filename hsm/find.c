@@ -1,156 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Finding what a URI names: first the tokens that fit, then the objects in them.
+ * Finding what a URI names in the tokens that fit it (locate.c).
  *
  * A PIN is used only if exactly one token fits, so that a URI without token attributes never spends a try of
  * some other token. If several fit, what they show without login, or are logged in for already, is found.
  */
+#include "catalog.h"
 #include "error.h"
-#include "hsm-int.h"
 #include "key.h"
+#include "locate.h"
 #include "uri.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
-
-/* ---- Tokens that fit a URI ---- */
-
-struct locate_task {
-    struct task task;
-    struct module *module;
-    hsm_uri uri;
-    struct slot *slots;
-    size_t count;
-};
-
-static bool text_fits(const char *wanted, const char *is)
-{
-    return !wanted || strcmp(wanted, is) == 0;
-}
-
-/* RFC 7512 section 2.3: every attribute that is given must be equal. */
-static bool slot_fits(const hsm_uri *uri, const struct slot *slot)
-{
-    return text_fits(uri->token, slot->label) && text_fits(uri->manufacturer, slot->manufacturer) &&
-           text_fits(uri->model, slot->model) && text_fits(uri->serial, slot->serial) &&
-           text_fits(uri->slot_description, slot->description) &&
-           text_fits(uri->slot_manufacturer, slot->slot_manufacturer) &&
-           (!uri->has_slot_id || uri->slot_id == slot->id);
-}
-
-/* "'mail' (serial 12), 'spare' (serial 13)", as far as there is room. */
-static void slots_describe(const struct slot *list, size_t count, char *buf, size_t size)
-{
-    size_t used = 0;
-    buf[0] = '\0';
-    for (size_t i = 0; i < count && used < size; i++)
-        used += (size_t)snprintf(buf + used, size - used, "%s'%s' (serial %s)", i ? ", " : "", list[i].label,
-                                 list[i].serial);
-}
-
-/* The URI as it may be shown: without PIN. */
-static hsm_status no_token(const hsm_uri *uri, struct module *m, const struct slot *list, size_t count,
-                           hsm_error *err)
-{
-    char there[160];
-    slots_describe(list, count, there, sizeof(there));
-    char *text = hsm_uri_text(uri);
-    hsm_status status = error_set(err, HSM_E_NO_TOKEN, 0, "no token fits '%.80s'; module '%s' has %s",
-                                  text ? text : "?", module_path(m), count ? there : "no initialised token");
-    free(text);
-    return status;
-}
-
-/* Moves the slots that fit out of `all`. */
-static hsm_status slots_pick(struct locate_task *l, struct slot *all, size_t count, hsm_error *err)
-{
-    l->slots = OPENSSL_zalloc((count + 1) * sizeof(*l->slots));
-    if (!l->slots)
-        return error_set(err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory", module_path(l->module));
-    for (size_t i = 0; i < count; i++) {
-        if (slot_fits(&l->uri, &all[i])) {
-            l->slots[l->count++] = all[i];
-            all[i] = (struct slot){.label = NULL};
-        }
-    }
-    return l->count > 0 ? HSM_OK : no_token(&l->uri, l->module, all, count, err);
-}
-
-static hsm_status slots_locate(struct locate_task *l, hsm_error *err)
-{
-    struct slot *all = NULL;
-    size_t count = 0;
-    OPENSSL_free(l->slots); /* none in it: of a search before a rescan */
-    l->slots = NULL;
-    hsm_status status = module_slots(l->module, &all, &count, err);
-    if (status == HSM_OK)
-        status = slots_pick(l, all, count, err);
-    slots_free(all, count);
-    return status;
-}
-
-static void locate_run(struct task *task, struct worker *worker)
-{
-    (void)worker;
-    struct locate_task *l = (struct locate_task *)task;
-    hsm_error why = {0};
-    hsm_status status = module_load(l->module, &why);
-    if (status == HSM_OK)
-        status = module_match(l->module, &l->uri, &why);
-    if (status == HSM_OK) {
-        status = slots_locate(l, &why);
-        for (unsigned i = 0; i < RESCANS_MAX && status == HSM_E_NO_TOKEN && module_rescan(l->module, i); i++)
-            status = slots_locate(l, &why);
-    }
-    task->err = status == HSM_OK ? (hsm_error){0} : why;
-}
-
-static void locate_destroy(struct task *task)
-{
-    struct locate_task *l = (struct locate_task *)task;
-    slots_free(l->slots, l->count);
-    hsm_uri_clear(&l->uri);
-    OPENSSL_free(l);
-}
-
-static const struct task_ops locate_ops = {.run = locate_run, .destroy = locate_destroy};
-
-/* Fills `*slots`, `*count` > 0 on HSM_OK. */
-static hsm_status tokens_locate(hsm *h, const hsm_uri *uri, struct slot **slots, size_t *count,
-                                hsm_error *err)
-{
-    struct token_owner *owner = hsm_owner(h);
-    struct pool *desk = hsm_desk(h);
-    struct locate_task *l = OPENSSL_zalloc(sizeof(*l));
-    if (!l || !desk || !uri_copy(&l->uri, uri)) {
-        OPENSSL_free(l);
-        return error_set(err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory",
-                         module_path(owner->module));
-    }
-    task_init(&l->task, &locate_ops);
-    l->module = owner->module;
-    hsm_status status = owner->stopped
-                            ? error_set(err, HSM_E_SHUTDOWN, 0, "the PKCS#11 module has been shut down")
-                            : task_submit(desk, &l->task, NULL, NULL, err);
-    if (status != HSM_OK) {
-        task_discard(&l->task);
-        return status;
-    }
-    hsm_error why = {0};
-    if (!task_wait(&l->task, owner->timeout_ms, &why))
-        return error_copy(err, &why);
-    status = error_copy(err, &l->task.err);
-    if (status == HSM_OK) {
-        *slots = l->slots;
-        *count = l->count;
-        l->slots = NULL;
-        l->count = 0;
-    }
-    task_release(&l->task);
-    return status;
-}
 
 /* ---- Objects of one token ---- */
 
@@ -200,15 +63,25 @@ static hsm_status cert_read(struct found *f, struct token *token, const struct p
     return f->uri ? HSM_OK : error_set(err, HSM_E_MEMORY, 0, "%s: out of memory", place->where);
 }
 
+static bool label_fits(const hsm_uri *uri, const char *label)
+{
+    return !uri->object || strcmp(uri->object, label) == 0;
+}
+
 /* Reads one object. One that cannot be used is left out, so that it does not hide the others. */
 static hsm_status object_read(struct find_task *f, struct worker *worker, const struct place *place,
-                              hsm_class class, CK_OBJECT_HANDLE object, hsm_error *err)
+                              const struct catalog *all, hsm_class class, CK_OBJECT_HANDLE object,
+                              hsm_error *err)
 {
     struct found found = {.class = class};
     hsm_error why = {0};
-    hsm_status status = class == HSM_CLASS_CERT
-                            ? cert_read(&found, f->token, place, object, &why)
-                            : keydata_read(&found.key, f->token, place, object, class, worker->epoch, &why);
+    hsm_status status = class == HSM_CLASS_CERT ? cert_read(&found, f->token, place, object, &why)
+                                                : keydata_read(&found.key, f->token, place, object, class,
+                                                               all, worker->epoch, &why);
+    if (status == HSM_OK && !label_fits(&f->uri, found.key ? found.key->label : found.label)) {
+        found_clear(&found);
+        return HSM_OK;
+    }
     if (status == HSM_OK) {
         struct found *more = OPENSSL_realloc(f->list, (f->count + 1) * sizeof(*more));
         if (!more)
@@ -225,16 +98,17 @@ static hsm_status object_read(struct find_task *f, struct worker *worker, const 
     return HSM_OK;
 }
 
-static hsm_status class_find(struct find_task *f, struct worker *worker, const struct place *place,
-                             hsm_class class, hsm_error *err)
+/* The objects of one class among those found. */
+static hsm_status class_read(struct find_task *f, struct worker *worker, const struct place *place,
+                             const struct catalog *all, hsm_class class, hsm_error *err)
 {
-    struct wanted wanted = {class_number(class), f->uri.id, f->uri.id_len, f->uri.object};
-    CK_OBJECT_HANDLE *list = NULL;
-    size_t count = 0;
-    hsm_status status = object_search(place, &wanted, &list, &count, err);
-    for (size_t i = 0; i < count && status == HSM_OK; i++)
-        status = object_read(f, worker, place, class, list[i], err);
-    OPENSSL_free(list);
+    hsm_status status = HSM_OK;
+    if (f->class != HSM_CLASS_ANY && f->class != class)
+        return HSM_OK;
+    for (size_t i = 0; i < all->count && status == HSM_OK; i++) {
+        if (all->list[i].class == class_number(class))
+            status = object_read(f, worker, place, all, class, all->list[i].object, err);
+    }
     return status;
 }
 
@@ -247,18 +121,36 @@ static void list_clear(struct find_task *f)
     f->count = 0;
 }
 
-static hsm_status find_once(struct find_task *f, struct worker *worker, hsm_error *err)
+/*
+ * One search, for whatever class: so the public key and the certificate that belong to a private key are found
+ * with it, and the token looks through its objects once. By id alone if there is one, since those that belong
+ * together share it, while their labels may differ.
+ */
+static hsm_status objects_find(struct find_task *f, struct worker *worker, const struct place *place,
+                               hsm_error *err)
 {
     static const hsm_class classes[] = {HSM_CLASS_PRIVATE, HSM_CLASS_PUBLIC, HSM_CLASS_CERT};
+    CK_OBJECT_CLASS class = class_number(f->class);
+    struct wanted wanted = {.id = f->uri.id, .id_len = f->uri.id_len};
+    if (f->class == HSM_CLASS_CERT || f->class == HSM_CLASS_PUBLIC)
+        wanted.class = &class;
+    if (wanted.id_len == 0)
+        wanted.label = f->uri.object;
+    struct catalog all;
+    hsm_status status = catalog_read(&all, place, &wanted, err);
+    for (size_t i = 0; i < 3 && status == HSM_OK; i++)
+        status = class_read(f, worker, place, &all, classes[i], err);
+    catalog_clear(&all);
+    return status;
+}
+
+static hsm_status find_once(struct find_task *f, struct worker *worker, hsm_error *err)
+{
     struct place place;
     hsm_status status = token_session(f->token, worker, &place, err);
     if (status == HSM_OK && f->login)
         status = token_login(f->token, worker, f->pin, err);
-    for (size_t i = 0; i < 3 && status == HSM_OK; i++) {
-        if (f->class == HSM_CLASS_ANY || f->class == classes[i])
-            status = class_find(f, worker, &place, classes[i], err);
-    }
-    return status;
+    return status == HSM_OK ? objects_find(f, worker, &place, err) : status;
 }
 
 /* One more try after a loss, several for a token's record that was half written. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Keys: what is known of one without asking the token, and finding it in the token again when its handle is
- * no longer good. Signing with it is sign.c.
+ * no longer good. Using it is operation.c.
  */
 #include "key.h"
 #include "error.h"
@@ -51,7 +51,8 @@ char *object_uri(struct token *token, hsm_class class, const uint8_t *id, size_t
 /* ---- What workers need ---- */
 
 hsm_status keydata_read(struct keydata **out, struct token *token, const struct place *place,
-                        CK_OBJECT_HANDLE object, hsm_class class, uint64_t epoch, hsm_error *err)
+                        CK_OBJECT_HANDLE object, hsm_class class, const struct catalog *known, uint64_t epoch,
+                        hsm_error *err)
 {
     hsm_status status = HSM_OK;
     size_t label_len = 0;
@@ -70,7 +71,7 @@ hsm_status keydata_read(struct keydata **out, struct token *token, const struct 
         status = HSM_OK;
     }
     if (status == HSM_OK)
-        status = object_public(place, object, data->id, data->id_len, &data->public, err);
+        status = object_public(place, object, data->id, data->id_len, known, &data->public, err);
     if (status != HSM_OK)
         goto out;
     data->always_authenticate =
@@ -109,7 +110,7 @@ static hsm_status same_key(const struct keydata *data, const struct place *place
                            bool *same, hsm_error *err)
 {
     hsm_public public;
-    hsm_status status = object_public(place, object, data->id, data->id_len, &public, err);
+    hsm_status status = object_public(place, object, data->id, data->id_len, NULL, &public, err);
     *same = status == HSM_OK && public_equal(&public, &data->public);
     public_clear(&public);
     return status;
@@ -135,8 +136,8 @@ hsm_status keydata_locate(struct keydata *data, struct worker *worker, const str
 {
     if (token_handle_get(data->token, &data->handle, object))
         return HSM_OK;
-    struct wanted wanted = {class_number(data->class), data->id, data->id_len,
-                            data->label[0] ? data->label : NULL};
+    CK_OBJECT_CLASS class = class_number(data->class);
+    struct wanted wanted = {&class, data->id, data->id_len, data->label[0] ? data->label : NULL};
     CK_OBJECT_HANDLE *list = NULL;
     size_t count = 0;
     hsm_status status = object_search(place, &wanted, &list, &count, err);

@@ -24,9 +24,10 @@ struct keydata {
     struct handle handle;     /* under the token's lock */
 };
 
-/* Reads the key `object` of `class` from the token. */
+/* Reads the key `object` of `class` from the token; `known` as for object_public. */
 hsm_status keydata_read(struct keydata **out, struct token *token, const struct place *place,
-                        CK_OBJECT_HANDLE object, hsm_class class, uint64_t epoch, hsm_error *err);
+                        CK_OBJECT_HANDLE object, hsm_class class, const struct catalog *known, uint64_t epoch,
+                        hsm_error *err);
 struct keydata *keydata_ref(struct keydata *data);
 void keydata_free(struct keydata *data);
 

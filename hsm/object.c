@@ -4,6 +4,7 @@
  * the token has: the token compares, not we.
  */
 #include "object.h"
+#include "catalog.h"
 #include "error.h"
 #include "module.h"
 #include "public.h"
@@ -42,9 +43,10 @@ static hsm_status handles_read(const struct place *place, CK_OBJECT_HANDLE **lis
 hsm_status object_search(const struct place *place, const struct wanted *wanted, CK_OBJECT_HANDLE **list,
                          size_t *count, hsm_error *err)
 {
-    CK_OBJECT_CLASS class = wanted->class;
-    CK_ATTRIBUTE template[3] = {{CKA_CLASS, &class, sizeof(class)}};
-    CK_ULONG n = 1;
+    CK_ATTRIBUTE template[3];
+    CK_ULONG n = 0;
+    if (wanted->class)
+        template[n++] = (CK_ATTRIBUTE){CKA_CLASS, (void *)(uintptr_t)wanted->class, sizeof(*wanted->class)};
     if (wanted->id_len > 0)
         template[n++] = (CK_ATTRIBUTE){CKA_ID, (void *)(uintptr_t)wanted->id, wanted->id_len};
     if (wanted->label)
@@ -145,9 +147,13 @@ static hsm_status public_from_pair(const struct place *place, CK_OBJECT_HANDLE o
                                   &second_len, err);
     if (status == HSM_OK && (first_len == 0 || second_len == 0)) /* some tokens say "empty" for "none" */
         status = attribute_absent(place, rsa ? CKA_MODULUS : CKA_EC_POINT, err);
-    if (status == HSM_OK)
-        status = rsa ? public_from_rsa(out, first, first_len, second, second_len, place->where, err)
-                     : public_from_ec(out, first, first_len, second, second_len, place->where, err);
+    if (status == HSM_OK) {
+        hsm_status (*make)(hsm_public *, const uint8_t *, size_t, const uint8_t *, size_t, const char *,
+                           hsm_error *) = rsa              ? public_from_rsa
+                                          : type == CKK_EC ? public_from_ec
+                                                           : public_from_edwards;
+        status = make(out, first, first_len, second, second_len, place->where, err);
+    }
     OPENSSL_free(first);
     OPENSSL_free(second);
     return status;
@@ -161,8 +167,8 @@ static hsm_status public_from_key(const struct place *place, CK_OBJECT_HANDLE ob
     hsm_status status = attribute_number(place, object, CKA_KEY_TYPE, &type, err);
     if (status != HSM_OK)
         return status;
-    if (type != CKK_RSA && type != CKK_EC)
-        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: a key of type 0x%lx, neither RSA nor EC",
+    if (type != CKK_RSA && type != CKK_EC && type != CKK_EC_EDWARDS)
+        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: a key of type 0x%lx, neither RSA nor EC nor EdDSA",
                          place->where, type);
     return public_from_pair(place, object, type, out, err);
 }
@@ -179,32 +185,136 @@ static hsm_status public_from_cert_object(const struct place *place, CK_OBJECT_H
     return status;
 }
 
+static hsm_status public_from_object(const struct place *place, CK_OBJECT_CLASS class,
+                                     CK_OBJECT_HANDLE object, hsm_public *out, hsm_error *err)
+{
+    return class == CKO_CERTIFICATE ? public_from_cert_object(place, object, out, err)
+                                    : public_from_key(place, object, out, err);
+}
+
 /* From a neighbour of the key: an object of `class` with the same CKA_ID. */
 static hsm_status public_from_neighbour(const struct place *place, CK_OBJECT_CLASS class, const uint8_t *id,
-                                        size_t id_len, hsm_public *out, hsm_error *err)
+                                        size_t id_len, const struct catalog *known, hsm_public *out,
+                                        hsm_error *err)
 {
+    const struct entry *near = catalog_find(known, class, id, id_len);
+    if (near)
+        return public_from_object(place, class, near->object, out, err);
+    hsm_status status =
+        error_set(err, HSM_E_NO_OBJECT, 0, "%s: the token does not tell the public part of a private key",
+                  place->where);
+    if (known && known->complete)
+        return status;
     CK_OBJECT_HANDLE *list = NULL;
     size_t count = 0;
-    hsm_status status = object_search(place, &(struct wanted){.class = class, .id = id, .id_len = id_len},
-                                      &list, &count, err);
+    status = object_search(place, &(struct wanted){.class = &class, .id = id, .id_len = id_len}, &list,
+                           &count, err);
     if (status == HSM_OK)
-        status = error_set(err, HSM_E_NO_OBJECT, 0,
-                           "%s: the token does not tell the public part of a private key", place->where);
+        status = HSM_E_NO_OBJECT;
     for (size_t i = 0; i < count && status == HSM_E_NO_OBJECT; i++)
-        status = class == CKO_CERTIFICATE ? public_from_cert_object(place, list[i], out, err)
-                                          : public_from_key(place, list[i], out, err);
+        status = public_from_object(place, class, list[i], out, err);
     OPENSSL_free(list);
     return status;
 }
 
+/* ---- RSA keys that are for PSS only ---- */
+
+static const struct {
+    CK_MECHANISM_TYPE mechanism;
+    hsm_hash hash;
+} pss_mechanisms[] = {
+    {CKM_RSA_PKCS_PSS, HSM_HASH_NONE},     {CKM_SHA1_RSA_PKCS_PSS, HSM_SHA1},
+    {CKM_SHA224_RSA_PKCS_PSS, HSM_SHA224}, {CKM_SHA256_RSA_PKCS_PSS, HSM_SHA256},
+    {CKM_SHA384_RSA_PKCS_PSS, HSM_SHA384}, {CKM_SHA512_RSA_PKCS_PSS, HSM_SHA512},
+};
+enum { PSS_MECHANISMS = sizeof(pss_mechanisms) / sizeof(pss_mechanisms[0]) };
+
+size_t pss_mechanisms_list(hsm_hash hash, CK_MECHANISM_TYPE list[PSS_MECHANISMS_MAX])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < PSS_MECHANISMS; i++) {
+        hsm_hash its = pss_mechanisms[i].hash;
+        if (its == HSM_HASH_NONE || hash == HSM_HASH_NONE || its == hash)
+            list[n++] = pss_mechanisms[i].mechanism;
+    }
+    return n;
+}
+
+/* CKA_ALLOWED_MECHANISMS (PKCS#11 2.40 section 4.8): nothing but PSS makes an RSA-PSS key; PSS with one hash a
+ * key that is restricted to it. */
+static bool pss_from_mechanisms(const uint8_t *list, size_t len, hsm_pss *out)
+{
+    size_t count = len / sizeof(CK_MECHANISM_TYPE), hashes = 0;
+    hsm_hash hash = HSM_HASH_NONE;
+    for (size_t i = 0; i < count; i++) {
+        CK_MECHANISM_TYPE is;
+        size_t k = 0;
+        memcpy(&is, list + i * sizeof(is), sizeof(is));
+        while (k < PSS_MECHANISMS && pss_mechanisms[k].mechanism != is)
+            k++;
+        if (k == PSS_MECHANISMS)
+            return false;
+        if (pss_mechanisms[k].hash != HSM_HASH_NONE) {
+            hash = pss_mechanisms[k].hash;
+            hashes++;
+        }
+    }
+    *out = (hsm_pss){0};
+    if (hashes == 1)
+        *out = (hsm_pss){hash, hash, 0};
+    return count > 0;
+}
+
+/* The key as the token or a certificate of it describes it in X.509's terms: CKA_PUBLIC_KEY_INFO (PKCS#11 2.40
+ * section 4.8), or the certificate found with it. */
+static bool pss_from_description(const struct place *place, CK_OBJECT_HANDLE object, const uint8_t *id,
+                                 size_t id_len, const struct catalog *known, hsm_pss *out)
+{
+    hsm_public told = {0};
+    uint8_t *spki = NULL;
+    size_t len = 0;
+    const struct entry *cert = id_len > 0 ? catalog_find(known, CKO_CERTIFICATE, id, id_len) : NULL;
+    if (object_attribute(place, object, CKA_PUBLIC_KEY_INFO, &spki, &len, NULL) == HSM_OK && len > 0)
+        (void)public_from_spki(&told, spki, len, place->where, NULL);
+    if (told.type != HSM_KEY_RSA_PSS && cert) {
+        public_clear(&told);
+        (void)public_from_cert_object(place, cert->object, &told, NULL);
+    }
+    bool is = told.type == HSM_KEY_RSA_PSS;
+    *out = told.pss;
+    public_clear(&told);
+    OPENSSL_free(spki);
+    return is;
+}
+
+static void pss_find(const struct place *place, CK_OBJECT_HANDLE object, const uint8_t *id, size_t id_len,
+                     const struct catalog *known, hsm_public *out)
+{
+    uint8_t *allowed = NULL;
+    size_t len = 0;
+    hsm_pss pss = {0};
+    bool is = object_attribute(place, object, CKA_ALLOWED_MECHANISMS, &allowed, &len, NULL) == HSM_OK &&
+              pss_from_mechanisms(allowed, len, &pss);
+    OPENSSL_free(allowed);
+    if (is || pss_from_description(place, object, id, id_len, known, &pss)) {
+        out->type = HSM_KEY_RSA_PSS;
+        out->pss = pss;
+    }
+}
+
 hsm_status object_public(const struct place *place, CK_OBJECT_HANDLE object, const uint8_t *id, size_t id_len,
-                         hsm_public *out, hsm_error *err)
+                         const struct catalog *known, hsm_public *out, hsm_error *err)
 {
     *out = (hsm_public){0};
-    hsm_status status = public_from_key(place, object, out, err);
-    if (status == HSM_E_NO_OBJECT && id_len > 0 && err && err->ckr == 0)
-        status = public_from_neighbour(place, CKO_PUBLIC_KEY, id, id_len, out, err);
-    if (status == HSM_E_NO_OBJECT && id_len > 0 && err && err->ckr == 0)
-        status = public_from_neighbour(place, CKO_CERTIFICATE, id, id_len, out, err);
-    return status;
+    hsm_error why = {0};
+    hsm_status status = public_from_key(place, object, out, &why);
+    if (status == HSM_E_NO_OBJECT && id_len > 0 && why.ckr == 0)
+        status = public_from_neighbour(place, CKO_PUBLIC_KEY, id, id_len, known, out, &why);
+    if (status == HSM_E_NO_OBJECT && id_len > 0 && why.ckr == 0)
+        status = public_from_neighbour(place, CKO_CERTIFICATE, id, id_len, known, out, &why);
+    if (status != HSM_OK)
+        return error_copy(err, &why);
+    if (out->type == HSM_KEY_RSA)
+        pss_find(place, object, id, id_len, known, out);
+    return HSM_OK;
 }

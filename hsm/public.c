@@ -16,7 +16,7 @@
 #include <openssl/ec.h>
 #include <openssl/objects.h>
 
-enum { RSA_BITS_MIN = 1024, RSA_BITS_MAX = HSM_SIGNATURE_MAX * 8 };
+enum { RSA_BITS_MIN = 1024, RSA_BITS_MAX = HSM_OUTPUT_MAX * 8 };
 
 /* ---- DER (X.690) ---- */
 
@@ -83,7 +83,7 @@ hsm_status public_from_rsa(hsm_public *out, const uint8_t *n, size_t n_len, cons
         n_len--;
     for (; e_len > 0 && *e == 0; e++)
         e_len--;
-    if (e_len == 0 || n_len > HSM_SIGNATURE_MAX || number_bits(n, n_len) < RSA_BITS_MIN)
+    if (e_len == 0 || n_len > HSM_OUTPUT_MAX || number_bits(n, n_len) < RSA_BITS_MIN)
         return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: an RSA key of %zu bits; %d to %d are supported",
                          where, n_len * 8, RSA_BITS_MIN, RSA_BITS_MAX);
     out->type = HSM_KEY_RSA;
@@ -151,27 +151,167 @@ out:
     return status;
 }
 
+/* ---- Edwards curves ---- */
+
+/* Their names as CKA_EC_PARAMS (PKCS#11 3.0 section 6.3.9): a PrintableString, or the OID of RFC 8410. */
+static const struct edwards {
+    hsm_key_type type;
+    const char *name;
+    int nid;
+    size_t len; /* of a public key: RFC 8032 sections 5.1.5 and 5.2.5 */
+    unsigned bits;
+} edwards[] = {
+    {HSM_KEY_ED25519, "edwards25519", NID_ED25519, 32, 256},
+    {HSM_KEY_ED448, "edwards448", NID_ED448, 57, 456},
+};
+
+static const struct edwards *edwards_of_type(hsm_key_type type)
+{
+    return type == HSM_KEY_ED25519 ? &edwards[0] : type == HSM_KEY_ED448 ? &edwards[1] : NULL;
+}
+
+static const struct edwards *edwards_find(struct der params)
+{
+    struct der text = params, name = {0};
+    bool named = der_take(&text, V_ASN1_UNIVERSAL, V_ASN1_PRINTABLESTRING, &name);
+    int nid = named ? NID_undef : der_nid(params);
+    for (size_t i = 0; i < sizeof(edwards) / sizeof(edwards[0]); i++) {
+        const struct edwards *e = &edwards[i];
+        if (named ? name.len == strlen(e->name) && memcmp(name.at, e->name, name.len) == 0 : nid == e->nid)
+            return e;
+    }
+    return NULL;
+}
+
+static hsm_status public_from_edwards_key(hsm_public *out, const struct edwards *e, struct der key,
+                                          const char *where, hsm_error *err)
+{
+    if (key.len != e->len)
+        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: a public key of %zu bytes on curve %s", where,
+                         key.len, e->name);
+    *out = (hsm_public){.type = e->type, .point_len = e->len, .bits = e->bits};
+    out->point = OPENSSL_memdup(key.at, key.len);
+    return out->point ? HSM_OK : error_set(err, HSM_E_MEMORY, 0, "%s: out of memory", where);
+}
+
+hsm_status public_from_edwards(hsm_public *out, const uint8_t *params, size_t params_len,
+                               const uint8_t *point, size_t point_len, const char *where, hsm_error *err)
+{
+    const struct edwards *e = edwards_find((struct der){params, params_len});
+    struct der in = {point, point_len}, inner = {0};
+    *out = (hsm_public){0};
+    if (!e)
+        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: its Edwards curve is neither Ed25519 nor Ed448",
+                         where);
+    /* Some tokens give the bytes bare, some in an OCTET STRING; a bare key has one length only. */
+    bool wrapped = point_len != e->len && der_take(&in, V_ASN1_UNIVERSAL, V_ASN1_OCTET_STRING, &inner);
+    return public_from_edwards_key(out, e, wrapped ? inner : (struct der){point, point_len}, where, err);
+}
+
+bool curve_params(hsm_key_type type, const char *group, bool by_name, uint8_t *der, size_t *len)
+{
+    const struct edwards *e = edwards_of_type(type);
+    ASN1_OBJECT *oid = OBJ_nid2obj(e ? e->nid : OBJ_txt2nid(group));
+    size_t name_len = e && by_name ? strlen(e->name) : 0;
+    if (name_len > 0) {
+        *len = name_len + 2;
+        der[0] = V_ASN1_PRINTABLESTRING;
+        der[1] = (uint8_t)name_len;
+        memcpy(der + 2, e->name, name_len);
+        return true;
+    }
+    unsigned char *end = der;
+    int oid_len = oid && OBJ_length(oid) > 0 ? i2d_ASN1_OBJECT(oid, NULL) : 0;
+    if (oid_len <= 0 || oid_len > CURVE_PARAMS_MAX)
+        return false;
+    *len = (size_t)i2d_ASN1_OBJECT(oid, &end);
+    return true;
+}
+
+/* ---- RSA-PSS (RFC 4055 section 3.1) ---- */
+
+static hsm_hash hash_of_nid(int nid)
+{
+    switch (nid) {
+    case NID_sha1:
+        return HSM_SHA1;
+    case NID_sha224:
+        return HSM_SHA224;
+    case NID_sha256:
+        return HSM_SHA256;
+    case NID_sha384:
+        return HSM_SHA384;
+    case NID_sha512:
+        return HSM_SHA512;
+    default:
+        return HSM_HASH_NONE;
+    }
+}
+
+/* An AlgorithmIdentifier; `in` is its content. */
+static hsm_hash algorithm_hash(struct der in)
+{
+    return hash_of_nid(der_nid(in));
+}
+
+/* AlgorithmIdentifier of MGF1 with the AlgorithmIdentifier of its hash as parameters. */
+static hsm_hash algorithm_mgf(struct der in)
+{
+    struct der inner;
+    bool good = der_nid(in) == NID_mgf1 && der_skip(&in, V_ASN1_OBJECT) && der_sequence(&in, &inner);
+    return good ? algorithm_hash(inner) : HSM_HASH_NONE;
+}
+
+/* RSASSA-PSS-params: fields absent have the defaults of RFC 4055. No parameters at all: no restriction. */
+static bool pss_params_read(struct der params, hsm_pss *out)
+{
+    struct der seq, field, value;
+    *out = (hsm_pss){0};
+    if (params.len == 0)
+        return true;
+    if (!der_sequence(&params, &seq))
+        return false;
+    *out = (hsm_pss){HSM_SHA1, HSM_SHA1, 20};
+    if (der_take(&seq, V_ASN1_CONTEXT_SPECIFIC, 0, &field))
+        out->hash = der_sequence(&field, &value) ? algorithm_hash(value) : HSM_HASH_NONE;
+    if (der_take(&seq, V_ASN1_CONTEXT_SPECIFIC, 1, &field))
+        out->mgf_hash = der_sequence(&field, &value) ? algorithm_mgf(value) : HSM_HASH_NONE;
+    if (der_take(&seq, V_ASN1_CONTEXT_SPECIFIC, 2, &field)) {
+        if (!der_take(&field, V_ASN1_UNIVERSAL, V_ASN1_INTEGER, &value) || value.len == 0 || value.len > 2)
+            return false;
+        out->salt_min = value.len == 1 ? value.at[0] : (unsigned)(value.at[0] << 8 | value.at[1]);
+    }
+    return out->hash != HSM_HASH_NONE && out->mgf_hash != HSM_HASH_NONE;
+}
+
 /* ---- Certificates (RFC 5280 section 4.1) ---- */
 
-/* Finds the SubjectPublicKeyInfo: its algorithm and the bits of the key. */
-static bool cert_key(struct der in, struct der *algorithm, struct der *key)
+/* Takes a SubjectPublicKeyInfo: its algorithm and the bits of the key. */
+static bool spki_take(struct der *in, struct der *algorithm, struct der *key)
 {
-    struct der cert, tbs, version, spki;
-    if (!der_sequence(&in, &cert) || !der_sequence(&cert, &tbs))
-        return false;
-    (void)der_take(&tbs, V_ASN1_CONTEXT_SPECIFIC, 0, &version); /* absent in version 1 */
-    bool good = der_skip(&tbs, V_ASN1_INTEGER)                  /* serialNumber */
-                && der_skip(&tbs, V_ASN1_SEQUENCE)              /* signature */
-                && der_skip(&tbs, V_ASN1_SEQUENCE)              /* issuer */
-                && der_skip(&tbs, V_ASN1_SEQUENCE)              /* validity */
-                && der_skip(&tbs, V_ASN1_SEQUENCE);             /* subject */
-    good = good && der_sequence(&tbs, &spki) && der_sequence(&spki, algorithm) &&
-           der_take(&spki, V_ASN1_UNIVERSAL, V_ASN1_BIT_STRING, key) && key->len > 0 && key->at[0] == 0;
+    struct der spki;
+    bool good = der_sequence(in, &spki) && der_sequence(&spki, algorithm) &&
+                der_take(&spki, V_ASN1_UNIVERSAL, V_ASN1_BIT_STRING, key) && key->len > 0 && key->at[0] == 0;
     if (good) { /* the first byte counts unused bits */
         key->at++;
         key->len--;
     }
     return good;
+}
+
+/* Finds the SubjectPublicKeyInfo in a certificate. */
+static bool cert_key(struct der in, struct der *algorithm, struct der *key)
+{
+    struct der cert, tbs, version;
+    if (!der_sequence(&in, &cert) || !der_sequence(&cert, &tbs))
+        return false;
+    (void)der_take(&tbs, V_ASN1_CONTEXT_SPECIFIC, 0, &version); /* absent in version 1 */
+    return der_skip(&tbs, V_ASN1_INTEGER)                       /* serialNumber */
+           && der_skip(&tbs, V_ASN1_SEQUENCE)                   /* signature */
+           && der_skip(&tbs, V_ASN1_SEQUENCE)                   /* issuer */
+           && der_skip(&tbs, V_ASN1_SEQUENCE)                   /* validity */
+           && der_skip(&tbs, V_ASN1_SEQUENCE)                   /* subject */
+           && spki_take(&tbs, algorithm, key);
 }
 
 static hsm_status rsa_from_key_bits(hsm_public *out, struct der key, const char *where, hsm_error *err)
@@ -183,24 +323,58 @@ static hsm_status rsa_from_key_bits(hsm_public *out, struct der key, const char 
     return public_from_rsa(out, n.at, n.len, e.at, e.len, where, err);
 }
 
-hsm_status public_from_cert(hsm_public *out, const uint8_t *der, size_t len, const char *where,
-                            hsm_error *err)
+static hsm_status rsa_pss_from_key_bits(hsm_public *out, struct der params, struct der key, const char *where,
+                                        hsm_error *err)
 {
-    struct der algorithm, key, oid;
-    *out = (hsm_public){0};
-    if (!cert_key((struct der){der, len}, &algorithm, &key))
-        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: it is no X.509 certificate", where);
-    struct der parameters = algorithm;
+    hsm_pss pss;
+    if (!pss_params_read(params, &pss))
+        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: its RSA-PSS parameters cannot be read", where);
+    hsm_status status = rsa_from_key_bits(out, key, where, err);
+    if (status == HSM_OK) {
+        out->type = HSM_KEY_RSA_PSS;
+        out->pss = pss;
+    }
+    return status;
+}
+
+static hsm_status public_from_algorithm(hsm_public *out, struct der algorithm, struct der key,
+                                        const char *where, hsm_error *err)
+{
+    struct der parameters = algorithm, oid;
     (void)der_take(&parameters, V_ASN1_UNIVERSAL, V_ASN1_OBJECT, &oid);
     switch (der_nid(algorithm)) {
     case NID_rsaEncryption:
-    case NID_rsassaPss:
         return rsa_from_key_bits(out, key, where, err);
+    case NID_rsassaPss:
+        return rsa_pss_from_key_bits(out, parameters, key, where, err);
     case NID_X9_62_id_ecPublicKey:
         return public_from_ec(out, parameters.at, parameters.len, key.at, key.len, where, err);
+    case NID_ED25519:
+    case NID_ED448:
+        return public_from_edwards_key(out, edwards_find(algorithm), key, where, err);
     default:
-        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: its key is neither RSA nor EC", where);
+        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: its key is neither RSA nor EC nor EdDSA", where);
     }
+}
+
+hsm_status public_from_cert(hsm_public *out, const uint8_t *der, size_t len, const char *where,
+                            hsm_error *err)
+{
+    struct der algorithm, key;
+    *out = (hsm_public){0};
+    if (!cert_key((struct der){der, len}, &algorithm, &key))
+        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: it is no X.509 certificate", where);
+    return public_from_algorithm(out, algorithm, key, where, err);
+}
+
+hsm_status public_from_spki(hsm_public *out, const uint8_t *der, size_t len, const char *where,
+                            hsm_error *err)
+{
+    struct der in = {der, len}, algorithm, key;
+    *out = (hsm_public){0};
+    if (!spki_take(&in, &algorithm, &key))
+        return error_set(err, HSM_E_UNSUPPORTED, 0, "%s: it is no SubjectPublicKeyInfo", where);
+    return public_from_algorithm(out, algorithm, key, where, err);
 }
 
 /* ---- Life ---- */
@@ -210,9 +384,15 @@ static bool same_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t 
     return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
 }
 
+/* RSA-PSS is a use of an RSA key, not another key: a token may tell it only at times. */
+static hsm_key_type key_kind(hsm_key_type type)
+{
+    return type == HSM_KEY_RSA_PSS ? HSM_KEY_RSA : type;
+}
+
 bool public_equal(const hsm_public *a, const hsm_public *b)
 {
-    return a->type == b->type && same_bytes(a->n, a->n_len, b->n, b->n_len) &&
+    return key_kind(a->type) == key_kind(b->type) && same_bytes(a->n, a->n_len, b->n, b->n_len) &&
            same_bytes(a->e, a->e_len, b->e, b->e_len) &&
            same_bytes(a->point, a->point_len, b->point, b->point_len) &&
            (a->type != HSM_KEY_EC || strcmp(a->group, b->group) == 0);

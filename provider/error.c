@@ -16,6 +16,8 @@ const OSSL_ITEM error_reasons[] = {
     {REASON_AMBIGUOUS, "several keys match"},
     {REASON_PIN, "PIN not accepted"},
     {REASON_TOKEN, "token error"},
+    {REASON_REFUSED, "the token refuses the input"},
+    {REASON_EXISTS, "object exists already"},
     {REASON_BUSY, "too many operations waiting for the token"},
     {REASON_TIMEOUT, "token did not answer in time"},
     {REASON_UNSUPPORTED, "not supported"},
@@ -87,6 +89,10 @@ static enum reason reason_of(hsm_status status)
         return REASON_BUSY;
     case HSM_E_TIMEOUT:
         return REASON_TIMEOUT;
+    case HSM_E_REFUSED:
+        return REASON_REFUSED;
+    case HSM_E_EXISTS:
+        return REASON_EXISTS;
     case HSM_E_TOKEN:
     case HSM_E_SHUTDOWN:
         return REASON_TOKEN;

@@ -8,7 +8,20 @@
 
 const char *key_type_name(hsm_key_type type)
 {
-    return type == HSM_KEY_RSA ? "RSA" : "EC";
+    static const char *const names[] = {
+        [HSM_KEY_RSA] = "RSA",         [HSM_KEY_RSA_PSS] = "RSA-PSS", [HSM_KEY_EC] = "EC",
+        [HSM_KEY_ED25519] = "ED25519", [HSM_KEY_ED448] = "ED448",
+    };
+    return names[type];
+}
+
+const char *hash_name(hsm_hash hash)
+{
+    static const char *const names[] = {
+        [HSM_HASH_NONE] = "",      [HSM_SHA1] = "SHA1",       [HSM_SHA224] = "SHA2-224",
+        [HSM_SHA256] = "SHA2-256", [HSM_SHA384] = "SHA2-384", [HSM_SHA512] = "SHA2-512",
+    };
+    return names[hash];
 }
 
 key *key_new_empty(const provider *prov, hsm_key_type type)
@@ -92,6 +105,16 @@ static key *key_new(const provider *prov, hsm_key_type type, const OSSL_PARAM pa
     return k;
 }
 
+/* A key that is for PSS only carries what it is restricted to, else it would not fit its certificate. */
+static bool pss_push(OSSL_PARAM_BLD *bld, const hsm_pss *pss)
+{
+    return pss->hash == HSM_HASH_NONE ||
+           (OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_RSA_DIGEST, hash_name(pss->hash), 0) &&
+            OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_RSA_MGF1_DIGEST, hash_name(pss->mgf_hash),
+                                            0) &&
+            OSSL_PARAM_BLD_push_int(bld, OSSL_PKEY_PARAM_RSA_PSS_SALTLEN, (int)pss->salt_min));
+}
+
 static OSSL_PARAM *rsa_params(const hsm_public *pub, BIGNUM *n, BIGNUM *e)
 {
     OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
@@ -100,7 +123,8 @@ static OSSL_PARAM *rsa_params(const hsm_public *pub, BIGNUM *n, BIGNUM *e)
     if (bld != NULL && BN_bin2bn(pub->n, (int)pub->n_len, n) != NULL &&
         BN_bin2bn(pub->e, (int)pub->e_len, e) != NULL &&
         OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) &&
-        OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e))
+        OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e) &&
+        (pub->type != HSM_KEY_RSA_PSS || pss_push(bld, &pub->pss)))
         params = OSSL_PARAM_BLD_to_param(bld);
     OSSL_PARAM_BLD_free(bld);
     return params;
@@ -110,7 +134,7 @@ static key *key_from_rsa(const provider *prov, const hsm_public *pub)
 {
     BIGNUM *n = BN_new(), *e = BN_new();
     OSSL_PARAM *params = n != NULL && e != NULL ? rsa_params(pub, n, e) : NULL;
-    key *k = params != NULL ? key_new(prov, HSM_KEY_RSA, params) : NULL;
+    key *k = params != NULL ? key_new(prov, pub->type, params) : NULL;
 
     OSSL_PARAM_free(params);
     BN_free(n);
@@ -118,20 +142,23 @@ static key *key_from_rsa(const provider *prov, const hsm_public *pub)
     return k;
 }
 
-static key *key_from_ec(const provider *prov, const hsm_public *pub)
+/* EC and the Edwards curves, which have no group to be named. */
+static key *key_from_point(const provider *prov, const hsm_public *pub)
 {
-    OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)pub->group, 0),
-        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)pub->point, pub->point_len),
-        OSSL_PARAM_construct_end(),
-    };
-    return key_new(prov, HSM_KEY_EC, params);
+    OSSL_PARAM params[3], *p = params;
+
+    *p++ = OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)pub->point, pub->point_len);
+    if (pub->type == HSM_KEY_EC)
+        *p++ = OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)pub->group, 0);
+    *p = OSSL_PARAM_construct_end();
+    return key_new(prov, pub->type, params);
 }
 
 key *key_from_token(const provider *prov, hsm_key *token)
 {
     const hsm_public *pub = hsm_key_public(token);
-    key *k = pub->type == HSM_KEY_RSA ? key_from_rsa(prov, pub) : key_from_ec(prov, pub);
+    bool rsa = pub->type == HSM_KEY_RSA || pub->type == HSM_KEY_RSA_PSS;
+    key *k = rsa ? key_from_rsa(prov, pub) : key_from_point(prov, pub);
 
     if (k == NULL) {
         RAISE(REASON_UNSUPPORTED, "the token's public key is not a valid %s key: %s",

@@ -35,8 +35,10 @@ bool key_import(key *k, int selection, const OSSL_PARAM params[]);
 key *key_copy(const key *from, int selection);
 key *key_ref(key *k);
 void key_free(key *k);
-/* "RSA" or "EC". */
+/* "RSA", "EC", ... as libcrypto calls the type. */
 const char *key_type_name(hsm_key_type type);
+/* libcrypto's name of a digest, "" for none. */
+const char *hash_name(hsm_hash hash);
 
 /*
  * Hands a key to libcrypto through `callback` as an object reference, as store load and decode do. The

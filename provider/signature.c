@@ -157,8 +157,8 @@ static hsm_status sign_paused(ASYNC_JOB *job, hsm_key *k, const hsm_mechanism *m
     hsm_job *request;
 
     if (!wakeup_setup(&w, wait))
-        return hsm_sign(k, mech, in, in_len, sig, sig_len, err);
-    hsm_status status = hsm_sign_submit(k, mech, in, in_len, wakeup_done, &w, &request, err);
+        return hsm_operate(k, mech, in, in_len, sig, sig_len, err);
+    hsm_status status = hsm_submit(k, mech, in, in_len, wakeup_done, &w, &request, err);
     if (status == HSM_OK) {
         while (!hsm_job_ready(request) && ASYNC_pause_job() == 1)
             ;
@@ -175,7 +175,7 @@ bool signer_sign(signer *ctx, const hsm_mechanism *mech, const uint8_t *in, size
     ASYNC_JOB *job = ASYNC_get_current_job();
     hsm_error err;
     hsm_status status = job != NULL ? sign_paused(job, ctx->key->token, mech, in, in_len, sig, sig_len, &err)
-                                    : hsm_sign(ctx->key->token, mech, in, in_len, sig, sig_len, &err);
+                                    : hsm_operate(ctx->key->token, mech, in, in_len, sig, sig_len, &err);
 
     if (status != HSM_OK)
         RAISE_HSM(&err);

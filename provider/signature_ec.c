@@ -55,8 +55,8 @@ static bool ecdsa_sign(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t 
                        size_t sig_size)
 {
     static const hsm_mechanism mech = {.scheme = HSM_ECDSA};
-    uint8_t raw[HSM_SIGNATURE_MAX];
-    size_t raw_len = sizeof(raw), order_len = hsm_signature_len(ctx->key->token) / 2;
+    uint8_t raw[HSM_OUTPUT_MAX];
+    size_t raw_len = sizeof(raw), order_len = hsm_output_len(ctx->key->token, HSM_ECDSA) / 2;
 
     /* FIPS 186-4 6.4: only the leftmost bits of a digest longer than the order count. */
     if (tbs_len > order_len)

@@ -174,7 +174,7 @@ static bool rsa_algorithm_id(const signer *ctx, OSSL_PARAM *p)
 static bool sign_pkcs1(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len)
 {
     static const hsm_mechanism mech = {.scheme = HSM_RSA_PKCS1};
-    uint8_t block[HSM_INPUT_MAX];
+    uint8_t block[HSM_BLOCK_MAX];
     size_t info_len = ctx->digest != NULL ? ctx->digest->info_len : 0;
 
     /* RFC 8017 9.2: at least eleven bytes of padding. */

@@ -142,6 +142,8 @@ static const struct curve {
     {"p384", {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22}, 7},
     {"p521", {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23}, 7},
     {"ed25519", {0x13, 0x0c, 'e', 'd', 'w', 'a', 'r', 'd', 's', '2', '5', '5', '1', '9'}, 14},
+    {"ed448", {0x13, 0x0a, 'e', 'd', 'w', 'a', 'r', 'd', 's', '4', '4', '8'}, 12},
+    {"x25519", {0x13, 0x0a, 'c', 'u', 'r', 'v', 'e', '2', '5', '5', '1', '9'}, 12},
 };
 
 static CK_OBJECT_HANDLE generate(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session, CK_MECHANISM_TYPE mechanism,
@@ -179,7 +181,7 @@ static CK_OBJECT_HANDLE generate_ec(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE sessi
                                     const char *label, uint8_t id, bool always)
 {
     CK_ATTRIBUTE parameters = {CKA_EC_PARAMS, (void *)(uintptr_t)curves[curve].oid, curves[curve].len};
-    return generate(f, session, curve == 3 ? CKM_EC_EDWARDS_KEY_PAIR_GEN : CKM_EC_KEY_PAIR_GEN, &parameters,
+    return generate(f, session, curve >= 3 ? CKM_EC_EDWARDS_KEY_PAIR_GEN : CKM_EC_KEY_PAIR_GEN, &parameters,
                     1, label, id, always);
 }
 
@@ -266,6 +268,8 @@ static int provision_main(void *arg)
     generate_ec(f, session, 0, "always", 6, true);
     generate_ec(f, session, 3, "ed25519", 7, false);
     generate_bare(f, session, 8);
+    generate_ec(f, session, 4, "ed448", 9, false);
+    generate_ec(f, session, 5, "x25519", 10, false);
     (void)f->C_Finalize(NULL);
     return 0;
 }
@@ -376,12 +380,13 @@ static const char *hash_name(hsm_hash hash)
 
 hsm_status sign_any(hsm_key *key, hsm_error *err)
 {
-    uint8_t in[64], sig[HSM_SIGNATURE_MAX], digest[32] = {1, 2, 3};
+    uint8_t in[64], sig[HSM_OUTPUT_MAX], digest[32] = {1, 2, 3};
     size_t len = sizeof(sig);
     if (hsm_key_public(key)->type == HSM_KEY_EC)
-        return hsm_sign(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, sizeof(digest), sig, &len, err);
+        return hsm_operate(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, sizeof(digest), sig, &len,
+                           err);
     size_t in_len = digest_info(HSM_SHA256, digest, sizeof(digest), in);
-    return hsm_sign(key, &(hsm_mechanism){.scheme = HSM_RSA_PKCS1}, in, in_len, sig, &len, err);
+    return hsm_operate(key, &(hsm_mechanism){.scheme = HSM_RSA_PKCS1}, in, in_len, sig, &len, err);
 }
 
 static EVP_PKEY *public_key(const hsm_public *p)
@@ -444,20 +449,20 @@ static bool verify(const hsm_public *p, hsm_scheme scheme, hsm_hash hash, const 
 bool sign_and_verify(hsm_key *key, hsm_scheme scheme, hsm_hash hash, hsm_error *err)
 {
     static const char message[] = "MAIL FROM:<alice@example.org>";
-    uint8_t digest[64], in[128], sig[HSM_SIGNATURE_MAX];
+    uint8_t digest[64], in[128], sig[HSM_OUTPUT_MAX];
     size_t digest_len = 0, sig_len = sizeof(sig);
     if (EVP_Q_digest(NULL, hash_name(hash), NULL, message, sizeof(message), digest, &digest_len) != 1)
         return false;
     hsm_mechanism mech = {.scheme = scheme};
     size_t in_len = digest_len;
     if (scheme == HSM_RSA_PSS)
-        mech = (hsm_mechanism){HSM_RSA_PSS, hash, hash, digest_len};
+        mech = (hsm_mechanism){.scheme = HSM_RSA_PSS, .hash = hash, .mgf_hash = hash, .salt_len = digest_len};
     if (scheme == HSM_RSA_PKCS1)
         in_len = digest_info(hash, digest, digest_len, in);
     else
         memcpy(in, digest, digest_len);
-    return hsm_sign(key, &mech, in, in_len, sig, &sig_len, err) == HSM_OK &&
-           sig_len == hsm_signature_len(key) &&
+    return hsm_operate(key, &mech, in, in_len, sig, &sig_len, err) == HSM_OK &&
+           sig_len == hsm_output_len(key, scheme) &&
            verify(hsm_key_public(key), scheme, hash, digest, digest_len, sig, sig_len);
 }
 

@@ -21,7 +21,8 @@ extern struct count_file *counted;
 /*
  * Makes the directory and the environment, and in it the token FIXTURE_TOKEN with keys labelled rsa, rsa3072,
  * p256, p384, p521, always (P-256, CKA_ALWAYS_AUTHENTICATE), and ed25519, CKA_ID 1 to 7 in that order; "bare"
- * (P-256, 8) has a private key and a certificate but no public key object. Once per program, before anything
+ * (P-256, 8) has a private key and a certificate but no public key object; ed448 is 9; x25519, 10, is a key that
+ * nothing here can use. Once per program, before anything
  * else; the directory goes at exit. A process of its own makes the token, so the test's process has never
  * seen the module.
  */

@@ -178,7 +178,7 @@ static hsm_job *pending;
 static int finish_job_of_the_parent(void *arg)
 {
     (void)arg;
-    uint8_t sig[HSM_SIGNATURE_MAX];
+    uint8_t sig[HSM_OUTPUT_MAX];
     size_t len = sizeof(sig);
     hsm_error err = {0};
     hsm_status status = hsm_job_finish(pending, sig, &len, &err);
@@ -187,13 +187,13 @@ static int finish_job_of_the_parent(void *arg)
 
 static void job_stays_with_the_parent(void)
 {
-    uint8_t digest[32] = {1}, sig[HSM_SIGNATURE_MAX];
+    uint8_t digest[32] = {1}, sig[HSM_OUTPUT_MAX];
     size_t len = sizeof(sig);
     h = fixture_hsm_with(&(hsm_settings){.pin = FIXTURE_PIN, .sessions = 1});
     ec = find_key(h, "p256");
     rsa = find_key(h, "rsa");
     CU_ASSERT_EQUAL(
-        hsm_sign_submit(ec, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, NULL, NULL, &pending, NULL),
+        hsm_submit(ec, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, NULL, NULL, &pending, NULL),
         HSM_OK);
     CU_ASSERT_EQUAL(run_child(finish_job_of_the_parent, NULL, false), 0);
     CU_ASSERT_EQUAL(hsm_job_finish(pending, sig, &len, NULL), HSM_OK);

@@ -93,14 +93,14 @@ static hsm_job *submit(atomic_int *calls)
     hsm_job *job = NULL;
     hsm_error err = {0};
     CU_ASSERT_EQUAL_FATAL(
-        hsm_sign_submit(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, wake, calls, &job, &err),
+        hsm_submit(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, wake, calls, &job, &err),
         HSM_OK);
     return job;
 }
 
 static hsm_status finish(hsm_job *job, hsm_error *err)
 {
-    uint8_t sig[HSM_SIGNATURE_MAX];
+    uint8_t sig[HSM_OUTPUT_MAX];
     size_t len = sizeof(sig);
     return hsm_job_finish(job, sig, &len, err);
 }

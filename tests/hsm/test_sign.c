@@ -86,23 +86,27 @@ static void impossible_requests_are_refused_before_the_token(void)
         hsm_mechanism mech;
         size_t len;
     } cases[] = {
-        {"rsa", "wrong kind", {.scheme = HSM_ECDSA}, 32},
-        {"p256", "wrong kind", {.scheme = HSM_RSA_PKCS1}, 32},
-        {"rsa", "too many", {.scheme = HSM_RSA_PKCS1}, 256 - 10},
-        {"rsa", "cannot be signed", {.scheme = HSM_RSA_PKCS1}, 0},
-        {"rsa", "cannot be signed", {.scheme = HSM_RSA_PKCS1}, HSM_INPUT_MAX + 1},
-        {"rsa", "PSS wants", {HSM_RSA_PSS, HSM_SHA256, HSM_SHA256, 32}, 31},
-        {"rsa", "PSS wants", {HSM_RSA_PSS, HSM_HASH_NONE, HSM_SHA256, 32}, 32},
+        {"rsa", "this type of key cannot do", {.scheme = HSM_ECDSA}, 32},
+        {"p256", "this type of key cannot do", {.scheme = HSM_RSA_PKCS1}, 32},
+        {"rsa", "no input for an RSA signature", {.scheme = HSM_RSA_PKCS1}, 256 - 10},
+        {"rsa", "no input for", {.scheme = HSM_RSA_PKCS1}, 0},
+        {"rsa", "no input for", {.scheme = HSM_RSA_PKCS1}, HSM_BLOCK_MAX + 1},
+        {"rsa",
+         "PSS signature wants",
+         {.scheme = HSM_RSA_PSS, .hash = HSM_SHA256, .mgf_hash = HSM_SHA256, .salt_len = 32},
+         31},
+        {"rsa", "PSS signature wants", {.scheme = HSM_RSA_PSS, .mgf_hash = HSM_SHA256, .salt_len = 32}, 32},
     };
-    static const uint8_t in[HSM_INPUT_MAX + 1] = {0};
-    uint8_t sig[HSM_SIGNATURE_MAX];
+    static const uint8_t in[HSM_BLOCK_MAX + 1] = {0};
+    uint8_t sig[HSM_OUTPUT_MAX];
     hsm *h = fixture_hsm();
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         hsm_error err = {0};
         size_t len = sizeof(sig);
         hsm_key *key = find_key(h, cases[i].key);
         uint64_t inits = counted->sign_inits;
-        CU_ASSERT_EQUAL(hsm_sign(key, &cases[i].mech, in, cases[i].len, sig, &len, &err), HSM_E_UNSUPPORTED);
+        CU_ASSERT_EQUAL(hsm_operate(key, &cases[i].mech, in, cases[i].len, sig, &len, &err),
+                        HSM_E_UNSUPPORTED);
         CU_ASSERT_PTR_NOT_NULL(strstr(err.text, cases[i].says));
         CU_ASSERT_EQUAL(counted->sign_inits, inits);
         hsm_key_free(key);
@@ -117,7 +121,7 @@ static void small_buffer_is_refused(void)
     uint8_t in[32] = {1}, sig[63];
     size_t len = sizeof(sig);
     hsm_error err = {0};
-    CU_ASSERT_EQUAL(hsm_sign(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, in, 32, sig, &len, &err),
+    CU_ASSERT_EQUAL(hsm_operate(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, in, 32, sig, &len, &err),
                     HSM_E_SPACE);
     CU_ASSERT_EQUAL(len, sizeof(sig));
     hsm_key_free(key);
@@ -187,8 +191,8 @@ static void count_done(void *arg)
 static hsm_status submit(hsm_key *key, atomic_int *done, hsm_job **job, hsm_error *err)
 {
     static const uint8_t digest[32] = {9};
-    return hsm_sign_submit(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, done ? count_done : NULL,
-                           done, job, err);
+    return hsm_submit(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, done ? count_done : NULL, done,
+                      job, err);
 }
 
 static void await_held(uint64_t threads)
@@ -203,7 +207,7 @@ static void job_is_submitted_and_finished(void)
     hsm_key *key = find_key(h, "p256");
     hsm_job *job = NULL;
     atomic_int done = 0;
-    uint8_t sig[HSM_SIGNATURE_MAX];
+    uint8_t sig[HSM_OUTPUT_MAX];
     size_t len = sizeof(sig);
     counted->hold = 1;
     CU_ASSERT_EQUAL(submit(key, &done, &job, NULL), HSM_OK);
@@ -250,7 +254,7 @@ static void abandoned_job_that_waits_makes_room(void)
     hsm_job_abandon(waiting);
     CU_ASSERT_EQUAL(submit(key, NULL, &next, NULL), HSM_OK);
     counted->hold = 0;
-    uint8_t sig[HSM_SIGNATURE_MAX];
+    uint8_t sig[HSM_OUTPUT_MAX];
     size_t len = sizeof(sig);
     CU_ASSERT_EQUAL(hsm_job_finish(running, sig, &len, NULL), HSM_OK);
     len = sizeof(sig);
@@ -283,7 +287,7 @@ static void full_queue_says_busy(void)
     CU_ASSERT_EQUAL(counters.sessions, SESSIONS);
     counted->hold = 0;
     for (int i = 0; i < SESSIONS + QUEUE; i++) {
-        uint8_t sig[HSM_SIGNATURE_MAX];
+        uint8_t sig[HSM_OUTPUT_MAX];
         size_t len = sizeof(sig);
         CU_ASSERT_EQUAL(hsm_job_finish(jobs[i], sig, &len, NULL), HSM_OK);
     }
@@ -298,7 +302,7 @@ static void token_that_does_not_answer_times_out(void)
     hsm_error err = {0};
     hsm_job *job = NULL;
     atomic_int done = 0;
-    uint8_t sig[HSM_SIGNATURE_MAX];
+    uint8_t sig[HSM_OUTPUT_MAX];
     size_t len = sizeof(sig);
     counted->hold = 1;
     CU_ASSERT_EQUAL(submit(key, &done, &job, NULL), HSM_OK);
@@ -333,7 +337,7 @@ static void expect_at_work(unsigned expected)
     CU_ASSERT(expected == JOBS || counters.sessions == expected);
     counted->hold = 0;
     for (int i = 0; i < JOBS; i++) {
-        uint8_t sig[HSM_SIGNATURE_MAX];
+        uint8_t sig[HSM_OUTPUT_MAX];
         size_t len = sizeof(sig);
         hsm_error err = {0};
         hsm_status status = hsm_job_finish(jobs[i], sig, &len, &err);

@@ -43,10 +43,12 @@ typedef enum hsm_status {
     HSM_E_UNSUPPORTED, /* the token or this version cannot do that */
     HSM_E_BUSY,        /* the queue of operations is full */
     HSM_E_TIMEOUT,     /* the token did not answer in time */
+    HSM_E_REFUSED,     /* the token refuses this very input */
+    HSM_E_EXISTS,      /* an object of that name is there already */
     HSM_E_TOKEN,       /* any other error of the token; err->ckr says which */
     HSM_E_SPACE,       /* the output buffer is too small */
     HSM_E_MEMORY,
-    HSM_E_SHUTDOWN,    /* the process is ending */
+    HSM_E_SHUTDOWN, /* the process is ending */
 } hsm_status;
 
 typedef struct hsm_error {
@@ -64,11 +66,11 @@ typedef enum hsm_class { HSM_CLASS_ANY, HSM_CLASS_PRIVATE, HSM_CLASS_PUBLIC, HSM
 
 /* A parsed URI. Attributes that were not in it are NULL (id: id_len 0; slot_id: has_slot_id false). */
 typedef struct hsm_uri {
-    char *token, *manufacturer, *model, *serial;                           /* of the token */
-    char *library_manufacturer, *library_description, *library_version;    /* of the module */
+    char *token, *manufacturer, *model, *serial;                        /* of the token */
+    char *library_manufacturer, *library_description, *library_version; /* of the module */
     char *slot_manufacturer, *slot_description;
-    char *object;                                                          /* CKA_LABEL */
-    uint8_t *id;                                                           /* CKA_ID */
+    char *object; /* CKA_LABEL */
+    uint8_t *id;  /* CKA_ID */
     size_t id_len;
     unsigned long slot_id;
     bool has_slot_id;
@@ -120,11 +122,11 @@ typedef struct hsm_key hsm_key;
 /* What a find returns: a key (private or public) or a certificate. */
 typedef struct hsm_object {
     hsm_class type;
-    hsm_key *key;       /* PRIVATE, PUBLIC */
-    uint8_t *cert;      /* CERT: DER */
+    hsm_key *key;  /* PRIVATE, PUBLIC */
+    uint8_t *cert; /* CERT: DER */
     size_t cert_len;
-    char *uri;          /* names this very object, without PIN */
-    char *label;        /* CKA_LABEL, "" if none */
+    char *uri;   /* names this very object, without PIN */
+    char *label; /* CKA_LABEL, "" if none */
 } hsm_object;
 
 /*
@@ -140,20 +142,35 @@ void hsm_objects_free(hsm_object *list, size_t count);
 
 /* ---- Keys -------------------------------------------------------------------------------------------------- */
 
-typedef enum hsm_key_type { HSM_KEY_RSA, HSM_KEY_EC } hsm_key_type;
+typedef enum hsm_key_type {
+    HSM_KEY_RSA,
+    HSM_KEY_RSA_PSS,
+    HSM_KEY_EC,
+    HSM_KEY_ED25519,
+    HSM_KEY_ED448
+} hsm_key_type;
 
 hsm_key *hsm_key_ref(hsm_key *key);
 void hsm_key_free(hsm_key *key);
 
-/* The public part, as plain memory that lives as long as the key. Big-endian, no leading zeros. */
+typedef enum hsm_hash { HSM_HASH_NONE, HSM_SHA1, HSM_SHA224, HSM_SHA256, HSM_SHA384, HSM_SHA512 } hsm_hash;
+
+/* What an RSA-PSS key is restricted to (RFC 4055 section 3.1). hash HSM_HASH_NONE: to nothing but PSS. */
+typedef struct hsm_pss {
+    hsm_hash hash, mgf_hash;
+    unsigned salt_min; /* bytes */
+} hsm_pss;
+
+/* The public part, as plain memory that lives as long as the key. Numbers big-endian, no leading zeros. */
 typedef struct hsm_public {
     hsm_key_type type;
-    const uint8_t *n, *e;  /* RSA */
+    const uint8_t *n, *e; /* RSA, RSA-PSS */
     size_t n_len, e_len;
-    const char *group;     /* EC: OpenSSL's name of the curve: "prime256v1", "secp384r1", "secp521r1" */
-    const uint8_t *point;  /* EC: uncompressed, 0x04 first */
+    hsm_pss pss;          /* RSA-PSS */
+    const char *group;    /* EC: OpenSSL's name of the curve: "prime256v1", "secp384r1", "secp521r1" */
+    const uint8_t *point; /* EC: uncompressed, 0x04 first. Ed25519, Ed448: the key of RFC 8032 */
     size_t point_len;
-    unsigned bits;         /* of the modulus or the field */
+    unsigned bits; /* of the modulus, the field or the Edwards curve's key */
 } hsm_public;
 
 const hsm_public *hsm_key_public(const hsm_key *key);
@@ -163,33 +180,59 @@ const char *hsm_key_label(const hsm_key *key); /* "" if none */
 
 /* ---- Operations --------------------------------------------------------------------------------------------- */
 
-typedef enum hsm_hash { HSM_HASH_NONE, HSM_SHA1, HSM_SHA224, HSM_SHA256, HSM_SHA384, HSM_SHA512 } hsm_hash;
-
+/*
+ * What a private key is asked to do. The name says kind and mechanism; input and output are:
+ *
+ *   scheme                  Cryptoki                        input                       output
+ *   HSM_RSA_PKCS1      C_Sign CKM_RSA_PKCS             DigestInfo, or up to k - 11 k bytes
+ *   HSM_RSA_PSS        C_Sign CKM_RSA_PKCS_PSS         digest                      k bytes
+ *   HSM_RSA_RAW        C_Sign CKM_RSA_X_509            k bytes                     k bytes
+ *   HSM_ECDSA          C_Sign CKM_ECDSA                digest, cut to the order    r || s, each half
+ *   HSM_EDDSA          C_Sign CKM_EDDSA                the whole message           RFC 8032's R || S
+ *   HSM_RSA_PKCS1_DECRYPT   C_Decrypt CKM_RSA_PKCS          k bytes                     the message
+ *   HSM_RSA_OAEP_DECRYPT    C_Decrypt CKM_RSA_PKCS_OAEP     k bytes                     the message
+ *   HSM_RSA_RAW_DECRYPT     C_Decrypt CKM_RSA_X_509         k bytes                     k bytes
+ *   HSM_ECDH         C_DeriveKey CKM_ECDH1_DERIVE    peer's point, uncompressed  x of the shared point
+ *
+ * (k: length of the modulus.) Hashing is the caller's; so is padding where he asks for a raw operation.
+ */
 typedef enum hsm_scheme {
-    HSM_RSA_PKCS1, /* CKM_RSA_PKCS: the input is the DigestInfo (or any block up to k - 11) */
-    HSM_RSA_PSS,   /* CKM_RSA_PKCS_PSS: the input is the digest */
-    HSM_ECDSA,     /* CKM_ECDSA: the input is the digest; the output is r || s, each half the length */
+    HSM_RSA_PKCS1,
+    HSM_RSA_PSS,
+    HSM_RSA_RAW,
+    HSM_ECDSA,
+    HSM_EDDSA,
+    HSM_RSA_PKCS1_DECRYPT,
+    HSM_RSA_OAEP_DECRYPT,
+    HSM_RSA_RAW_DECRYPT,
+    HSM_ECDH,
+    HSM_SCHEMES
 } hsm_scheme;
 
 typedef struct hsm_mechanism {
     hsm_scheme scheme;
-    hsm_hash hash;     /* PSS: of the digest */
-    hsm_hash mgf_hash; /* PSS: of MGF1 */
-    size_t salt_len;   /* PSS: bytes */
+    hsm_hash hash;        /* PSS: of the digest; OAEP: of the label */
+    hsm_hash mgf_hash;    /* PSS, OAEP: of MGF1 */
+    size_t salt_len;      /* PSS: bytes */
+    const uint8_t *label; /* OAEP: may be NULL; copied on submission */
+    size_t label_len;
 } hsm_mechanism;
 
-#define HSM_SIGNATURE_MAX 1024 /* bytes: RSA-8192 */
-#define HSM_INPUT_MAX     1024
+#define HSM_OUTPUT_MAX  1024        /* bytes: RSA-8192 */
+#define HSM_BLOCK_MAX   1024        /* bytes of input, but for EdDSA */
+#define HSM_MESSAGE_MAX (64u << 20) /* EdDSA: bytes of message that are handed to a token */
 
-/* Length of a signature that `key` makes under `scheme`: modulus length, or twice the field's. */
-size_t hsm_signature_len(const hsm_key *key);
+/* Length of what `scheme` gives with `key`; the most, where the message decides. 0: the key cannot do that. */
+size_t hsm_output_len(const hsm_key *key, hsm_scheme scheme);
 
 /*
- * Signs `in` and waits for it, at most settings.timeout_ms. `*sig_len` holds the room in `sig` on entry, the
- * signature's length on return.
+ * Does one operation and waits for it, at most settings.timeout_ms. `*out_len` holds the room in `out` on entry,
+ * the length of the result on return. HSM_E_UNSUPPORTED: the token does not do this with this key, so that the
+ * caller may try it another way; HSM_E_REFUSED: it refuses this very input (a badly padded ciphertext, a point
+ * off the curve).
  */
-hsm_status hsm_sign(hsm_key *key, const hsm_mechanism *mech, const uint8_t *in, size_t in_len, uint8_t *sig,
-                    size_t *sig_len, hsm_error *err);
+hsm_status hsm_operate(hsm_key *key, const hsm_mechanism *mech, const uint8_t *in, size_t in_len,
+                       uint8_t *out, size_t *out_len, hsm_error *err);
 
 typedef struct hsm_job hsm_job;
 /* Called once, from a worker thread, when the result is there. Must be short and must not call hsm_. */
@@ -199,22 +242,47 @@ typedef void (*hsm_job_done)(void *arg);
  * The same without waiting: queues the operation and returns. HSM_OK: `*job` is the caller's until it calls
  * hsm_job_finish or hsm_job_abandon, exactly one of them, once. `done` may be called before this returns.
  */
-hsm_status hsm_sign_submit(hsm_key *key, const hsm_mechanism *mech, const uint8_t *in, size_t in_len,
-                           hsm_job_done done, void *arg, hsm_job **job, hsm_error *err);
+hsm_status hsm_submit(hsm_key *key, const hsm_mechanism *mech, const uint8_t *in, size_t in_len,
+                      hsm_job_done done, void *arg, hsm_job **job, hsm_error *err);
 /* True when the result is there. Never blocks. */
 bool hsm_job_ready(hsm_job *job);
 /*
  * Takes the result out and ends the job, waiting for it if need be (at most settings.timeout_ms). On return
  * `done` has been called or will never be.
  */
-hsm_status hsm_job_finish(hsm_job *job, uint8_t *sig, size_t *sig_len, hsm_error *err);
+hsm_status hsm_job_finish(hsm_job *job, uint8_t *out, size_t *out_len, hsm_error *err);
 /* Ends the caller's interest: the result is thrown away. On return `done` is not running and never will be. */
 void hsm_job_abandon(hsm_job *job);
+
+/* ---- Making keys --------------------------------------------------------------------------------------------- */
+
+/* What a new key may be used for. */
+enum { HSM_USE_SIGN = 1, HSM_USE_DECRYPT = 2, HSM_USE_DERIVE = 4 };
+
+typedef struct hsm_key_spec {
+    hsm_key_type type;
+    unsigned bits;    /* RSA, RSA-PSS */
+    const uint8_t *e; /* RSA, RSA-PSS: public exponent, big-endian; NULL: 65537 */
+    size_t e_len;
+    const char *group; /* EC: OpenSSL's name of the curve */
+    hsm_hash pss_hash; /* RSA-PSS: the only hash it may be used with; HSM_HASH_NONE: any */
+    unsigned use;      /* HSM_USE_ bits; 0: all that the type can do */
+} hsm_key_spec;
+
+/*
+ * Makes a key pair in the one token that `uri` names, under the URI's object= and id= (a random id if none is
+ * given), and opens it. The private key is sensitive, not extractable, and visible only after login. An object
+ * of that name is never replaced: HSM_E_EXISTS. On any failure nothing of the pair is left in the token. PIN: as
+ * for hsm_find. Waits as long as the token needs, at most HSM_GENERATE_MS.
+ */
+#define HSM_GENERATE_MS 300000
+hsm_status hsm_generate(hsm *h, const hsm_uri *uri, const hsm_key_spec *spec, hsm_pin_callback ask,
+                        void *ask_arg, hsm_key **key, hsm_error *err);
 
 /* ---- What is going on ------------------------------------------------------------------------------------ */
 
 typedef struct hsm_counters {
-    uint64_t signatures; /* made by tokens */
+    uint64_t signatures; /* and other operations done by tokens */
     uint64_t failures;   /* operations that ended in an error */
     uint64_t logins;     /* C_Login calls */
     uint64_t recoveries; /* sessions reopened after a loss */
