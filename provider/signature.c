@@ -112,6 +112,9 @@ typedef struct wakeup {
     int fd;
 } wakeup;
 
+/* Its address names our descriptor among those of a wait context. */
+static char wakeup_name;
+
 static void wakeup_done(void *arg)
 {
     wakeup *w = arg;
@@ -131,20 +134,38 @@ static void wakeup_fd_cleanup(ASYNC_WAIT_CTX *wait, const void *id, OSSL_ASYNC_F
     close(fd);
 }
 
-/* A callback is the application's wish (SSL_set_async_callback); otherwise it watches a descriptor. */
+/*
+ * A callback is the application's wish (SSL_set_async_callback); otherwise it watches a descriptor. That stays in
+ * the wait context, open, for the connection's life, as ASYNC_WAIT_CTX_new(3) has it: event loops (HAProxy's
+ * ssl_async_process_fds) keep it registered after the job, and would take a new connection of the same
+ * number for it.
+ */
 static bool wakeup_setup(wakeup *w, ASYNC_WAIT_CTX *wait)
 {
+    void *custom;
+
     w->fd = -1;
     if (ASYNC_WAIT_CTX_get_callback(wait, &w->callback, &w->arg) == 1 && w->callback != NULL)
         return true;
     w->callback = NULL;
+    if (ASYNC_WAIT_CTX_get_fd(wait, &wakeup_name, &w->fd, &custom) == 1)
+        return true;
     w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (w->fd < 0)
         return false;
-    if (ASYNC_WAIT_CTX_set_wait_fd(wait, w, w->fd, NULL, wakeup_fd_cleanup) == 1)
+    if (ASYNC_WAIT_CTX_set_wait_fd(wait, &wakeup_name, w->fd, NULL, wakeup_fd_cleanup) == 1)
         return true;
     close(w->fd);
     return false;
+}
+
+/* Makes the descriptor unreadable again, for the next operation of the same connection. */
+static void wakeup_reset(const wakeup *w)
+{
+    uint64_t count;
+
+    if (w->fd >= 0)
+        (void)!read(w->fd, &count, sizeof(count));
 }
 
 /* The job's stack is small and may stay asleep for long: only the request lives elsewhere, in the hsm room.
@@ -164,8 +185,7 @@ static hsm_status sign_paused(ASYNC_JOB *job, hsm_key *k, const hsm_mechanism *m
             ;
         status = hsm_job_finish(request, sig, sig_len, err);
     }
-    if (w.fd >= 0)
-        ASYNC_WAIT_CTX_clear_fd(wait, &w), close(w.fd);
+    wakeup_reset(&w);
     return status;
 }
 

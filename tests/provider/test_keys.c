@@ -311,6 +311,41 @@ static void jobs_pause_and_are_woken_by_callback(void)
     jobs_fly_together(true);
 }
 
+/* Event loops keep a descriptor registered for as long as the connection lives (HAProxy aborts if it is closed before). */
+static void the_descriptor_of_a_connection_stays_open_and_the_same(void)
+{
+    EVP_PKEY *key = key_open(NULL, EC_URI);
+    X509 *cert = certificate_read("ec.pem");
+    struct count_file *count = counters();
+    flight f = {.key = key, .public = X509_get0_pubkey(cert), .wait = ASYNC_WAIT_CTX_new()};
+    OSSL_ASYNC_FD fd[2] = {-1, -1};
+
+    for (int i = 0; i < 2; i++) {
+        size_t one = 1;
+        count->hold = 1;
+        f.job = NULL;
+        flight_step(&f);
+        CU_ASSERT_EQUAL(f.state, ASYNC_PAUSE);
+        struct pollfd p = {.events = POLLIN};
+        CU_ASSERT_TRUE(ASYNC_WAIT_CTX_get_all_fds(f.wait, &p.fd, &one) && one == 1);
+        CU_ASSERT_EQUAL(poll(&p, 1, 0), 0); /* the operation before has left nothing in it */
+        count->hold = 0;
+        flight_wait(&f, false);
+        flight_step(&f);
+        CU_ASSERT_EQUAL(f.state, ASYNC_FINISH);
+        CU_ASSERT_EQUAL(f.signed_well, 1);
+        CU_ASSERT_TRUE(ASYNC_WAIT_CTX_get_all_fds(f.wait, &fd[i], &one) && one == 1);
+        CU_ASSERT_NOT_EQUAL(fcntl(fd[i], F_GETFD), -1);
+    }
+    CU_ASSERT_EQUAL(fd[0], fd[1]);
+    ASYNC_WAIT_CTX_free(f.wait);
+    CU_ASSERT_EQUAL(fcntl(fd[0], F_GETFD), -1);
+    munmap(count, sizeof(*count));
+    X509_free(cert);
+    EVP_PKEY_free(key);
+    ASYNC_cleanup_thread();
+}
+
 #endif
 
 /* ---- unloading ---- */
@@ -357,6 +392,8 @@ int main(int argc, char **argv)
         {"parent and children sign after a fork", parent_and_children_sign_after_a_fork},
         {"12 jobs of one thread pause and are woken by a descriptor", jobs_pause_and_are_woken_by_descriptor},
         {"12 jobs of one thread pause and are woken by a callback", jobs_pause_and_are_woken_by_callback},
+        {"the descriptor of a connection stays open and the same",
+         the_descriptor_of_a_connection_stays_open_and_the_same},
 #endif
         {"the provider can be unloaded and loaded again", the_provider_can_be_unloaded_and_loaded_again},
     };

@@ -32,7 +32,7 @@ class Fixture:
         self.folder = tempfile.TemporaryDirectory(prefix="sealane-test-")
         self.dir = Path(self.folder.name) / "hsm"
         plain = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "OPENSSL_CONF")}
-        made = subprocess.run([TOP / "scripts/provision", "--provider", PROVIDER, self.dir], env=plain, capture_output=True,
+        made = subprocess.run([TOP / "tests/support/make_token", "--provider", PROVIDER, self.dir], env=plain, capture_output=True,
                               text=True)
         if made.returncode != 0:
             raise RuntimeError(made.stdout + made.stderr)
