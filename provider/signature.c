@@ -105,11 +105,20 @@ static void *signature_dupctx(void *vctx)
 
 /* ---- the way through the token ---- */
 
-/* How the owner of a paused job is woken. */
+/*
+ * How the owner of a paused job is woken: by a callback if the application wishes (SSL_set_async_callback), otherwise
+ * by a descriptor that it watches.
+ *
+ * Event loops (HAProxy's ssl_async_process_fds and ssl_sock_close) register the descriptor when a job pauses, keep
+ * it registered after the job, and look at close for all that the wait context holds. So one that is in the wait
+ * context has been seen at a pause and stays open, for all operations of the connection, until the context is freed;
+ * one that no pause has shown is not in it.
+ */
 typedef struct wakeup {
     ASYNC_callback_fn callback;
     void *arg;
     int fd;
+    bool known; /* the descriptor is in the wait context */
 } wakeup;
 
 /* Its address names our descriptor among those of a wait context. */
@@ -134,38 +143,36 @@ static void wakeup_fd_cleanup(ASYNC_WAIT_CTX *wait, const void *id, OSSL_ASYNC_F
     close(fd);
 }
 
-/*
- * A callback is the application's wish (SSL_set_async_callback); otherwise it watches a descriptor. That stays in
- * the wait context, open, for the connection's life, as ASYNC_WAIT_CTX_new(3) has it: event loops (HAProxy's
- * ssl_async_process_fds) keep it registered after the job, and would take a new connection of the same
- * number for it.
- */
 static bool wakeup_setup(wakeup *w, ASYNC_WAIT_CTX *wait)
 {
     void *custom;
 
-    w->fd = -1;
+    *w = (wakeup){.fd = -1};
     if (ASYNC_WAIT_CTX_get_callback(wait, &w->callback, &w->arg) == 1 && w->callback != NULL)
         return true;
     w->callback = NULL;
-    if (ASYNC_WAIT_CTX_get_fd(wait, &wakeup_name, &w->fd, &custom) == 1)
-        return true;
-    w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (w->fd < 0)
-        return false;
-    if (ASYNC_WAIT_CTX_set_wait_fd(wait, &wakeup_name, w->fd, NULL, wakeup_fd_cleanup) == 1)
-        return true;
-    close(w->fd);
-    return false;
+    w->known = ASYNC_WAIT_CTX_get_fd(wait, &wakeup_name, &w->fd, &custom) == 1;
+    if (!w->known)
+        w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return w->fd >= 0;
 }
 
-/* Makes the descriptor unreadable again, for the next operation of the same connection. */
-static void wakeup_reset(const wakeup *w)
+/* Lets the application see the descriptor at the pause that now must follow. */
+static bool wakeup_show(wakeup *w, ASYNC_WAIT_CTX *wait)
+{
+    if (w->callback == NULL && !w->known)
+        w->known = ASYNC_WAIT_CTX_set_wait_fd(wait, &wakeup_name, w->fd, NULL, wakeup_fd_cleanup) == 1;
+    return w->callback != NULL || w->known;
+}
+
+static void wakeup_end(wakeup *w)
 {
     uint64_t count;
 
-    if (w->fd >= 0)
-        (void)!read(w->fd, &count, sizeof(count));
+    if (w->fd >= 0 && w->known)
+        (void)!read(w->fd, &count, sizeof(count)); /* unreadable again, for the next operation */
+    else if (w->fd >= 0)
+        close(w->fd);
 }
 
 /* The job's stack is small and may stay asleep for long: only the request lives elsewhere, in the hsm room.
@@ -174,18 +181,19 @@ static hsm_status sign_paused(ASYNC_JOB *job, hsm_key *k, const hsm_mechanism *m
                               size_t in_len, uint8_t *sig, size_t *sig_len, hsm_error *err)
 {
     ASYNC_WAIT_CTX *wait = ASYNC_get_wait_ctx(job);
-    wakeup w = {.fd = -1};
+    wakeup w;
     hsm_job *request;
 
     if (!wakeup_setup(&w, wait))
         return hsm_operate(k, mech, in, in_len, sig, sig_len, err);
     hsm_status status = hsm_submit(k, mech, in, in_len, wakeup_done, &w, &request, err);
     if (status == HSM_OK) {
-        while (!hsm_job_ready(request) && ASYNC_pause_job() == 1)
-            ;
+        if (!hsm_job_ready(request) && wakeup_show(&w, wait))
+            while (ASYNC_pause_job() == 1 && !hsm_job_ready(request))
+                ;
         status = hsm_job_finish(request, sig, sig_len, err);
     }
-    wakeup_reset(&w);
+    wakeup_end(&w);
     return status;
 }
 
