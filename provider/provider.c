@@ -13,15 +13,6 @@
 #include <sealane/provider.h>
 #include "provider.h"
 
-/* libssl switches on the cipher's NID, which it finds by alias and OID. */
-static const OSSL_ALGORITHM ciphers[] = {
-    {"AES-128-GCM:id-aes128-GCM:2.16.840.1.101.3.4.1.6", RECORDS_PROPERTIES, cipher_aes128gcm,
-     "AES-128-GCM by the record engine"},
-    {"AES-256-GCM:id-aes256-GCM:2.16.840.1.101.3.4.1.46", RECORDS_PROPERTIES, cipher_aes256gcm,
-     "AES-256-GCM by the record engine"},
-    {NULL, NULL, NULL, NULL},
-};
-
 /*
  * Key management must carry the well-known names: libcrypto compares keys and finds certificates' types by
  * them. The signatures need not, because a key names its own (keymgmt_query_operation_name): under names of
@@ -65,7 +56,7 @@ static const OSSL_ALGORITHM *provider_query(void *vprov, int operation, int *no_
     if ((prov->set.blocked & (1U << operation)) != 0)
         return NULL;
     if (operation == OSSL_OP_CIPHER)
-        return ciphers;
+        return prov->ciphers;
     if (prov->keys == NULL)
         return NULL;
     switch (operation) {
@@ -239,7 +230,10 @@ int OSSL_provider_init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, co
     if (prov->libctx == NULL)
         goto fail;
     prov->deflt = OSSL_PROVIDER_load(prov->libctx, "default");
-    if (prov->deflt == NULL || !keys_setup(prov))
+    if (prov->deflt == NULL)
+        goto fail;
+    ciphers_setup(prov);
+    if (!keys_setup(prov))
         goto fail;
 
     *out = provider_functions;

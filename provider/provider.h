@@ -28,6 +28,15 @@ typedef struct settings {
     unsigned blocked; /* bit per OSSL_OP_ number, from pkcs11-module-block-operations */
 } settings;
 
+/* The record ciphers; cipher.h. */
+typedef enum cipher_index {
+    CIPHER_AES_128_GCM,
+    CIPHER_AES_256_GCM,
+    CIPHER_CHACHA20_POLY1305,
+    CIPHER_AES_128_CCM,
+    CIPHERS,
+} cipher_index;
+
 typedef struct provider {
     const OSSL_CORE_HANDLE *core;
     /*
@@ -36,6 +45,8 @@ typedef struct provider {
      */
     OSSL_LIB_CTX *libctx;
     OSSL_PROVIDER *deflt;
+    void *deflt_ctx;                     /* what its functions take for their provider */
+    OSSL_ALGORITHM ciphers[CIPHERS + 1]; /* that we offer */
     hsm *keys; /* NULL: no module is configured, the provider offers records only */
     settings set;
     OSSL_FUNC_BIO_read_ex_fn *bio_read;
@@ -85,7 +96,10 @@ void error_raise_hsm(const char *file, int line, const char *func, const hsm_err
 
 /* ---- the dispatch tables ---- */
 
+/* Fills in prov->ciphers; prov->deflt is loaded. cipher_default.c */
+void ciphers_setup(provider *prov);
 extern const OSSL_DISPATCH cipher_aes128gcm[], cipher_aes256gcm[];
+extern const OSSL_DISPATCH cipher_chacha20poly1305[], cipher_aes128ccm[];
 extern const OSSL_DISPATCH keymgmt_rsa[], keymgmt_ec[];
 extern const OSSL_DISPATCH signature_rsa[], signature_ecdsa[];
 extern const OSSL_DISPATCH store_pkcs11[];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The record half of sealane.so, loaded by libcrypto as an application has it: every use of AES-GCM through
- * EVP gives what the default provider gives, and libssl on one side talks to libssl with the default provider
- * on the other.
+ * The record half of sealane.so, loaded by libcrypto as an application has it: a cipher used through EVP gives
+ * what the default provider gives, and libssl on one side talks to libssl with the default provider on the
+ * other.
  */
 #include <stdbool.h>
 #include <stdlib.h>
@@ -11,31 +11,16 @@
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
-#include <sealane/provider.h>
 #include "check.h"
+#include "provider_pair.h"
 
-static OSSL_LIB_CTX *with_sealane, *without;
-static OSSL_PROVIDER *sealane, *standard;
-static const char *const names[] = {"AES-128-GCM", "AES-256-GCM"};
-
-static void setup(void)
-{
-    with_sealane = OSSL_LIB_CTX_new();
-    without = OSSL_LIB_CTX_new();
-    OSSL_PROVIDER_set_default_search_path(with_sealane, PROVIDER_DIR);
-    if ((standard = OSSL_PROVIDER_load(with_sealane, "default")) == NULL ||
-        (sealane = OSSL_PROVIDER_load(with_sealane, SEALANE_PROVIDER_NAME)) == NULL ||
-        EVP_set_default_properties(with_sealane, "?sealane.records=yes") != 1) {
-        fprintf(stderr, "sealane.so cannot be loaded from %s\n", PROVIDER_DIR);
-        exit(2);
-    }
-}
+static const char *const names[] = {"AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305", "AES-128-CCM"};
 
 static uint64_t provider_count(const char *name)
 {
     uint64_t value = 0;
     OSSL_PARAM params[] = {OSSL_PARAM_construct_uint64(name, &value), OSSL_PARAM_construct_end()};
-    CU_ASSERT_EQUAL(OSSL_PROVIDER_get_params(sealane, params), 1);
+    CU_ASSERT_EQUAL(OSSL_PROVIDER_get_params(pair_sealane, params), 1);
     return value;
 }
 
@@ -54,8 +39,8 @@ typedef struct pair {
 
 static void pair_open(pair *p, const char *name, int sealing)
 {
-    EVP_CIPHER *ours = EVP_CIPHER_fetch(with_sealane, name, NULL),
-               *theirs = EVP_CIPHER_fetch(without, name, NULL);
+    EVP_CIPHER *ours = EVP_CIPHER_fetch(pair_with_sealane, name, NULL),
+               *theirs = EVP_CIPHER_fetch(pair_without, name, NULL);
 
     CU_ASSERT_STRING_EQUAL(OSSL_PROVIDER_get0_name(EVP_CIPHER_get0_provider(ours)), "sealane");
     CU_ASSERT_STRING_EQUAL(OSSL_PROVIDER_get0_name(EVP_CIPHER_get0_provider(theirs)), "default");
@@ -78,9 +63,9 @@ static void pair_close(pair *p)
 
 static void properties_agree(void)
 {
-    for (size_t i = 0; i < 2; i++) {
-        EVP_CIPHER *ours = EVP_CIPHER_fetch(with_sealane, names[i], NULL),
-                   *theirs = EVP_CIPHER_fetch(without, names[i], NULL);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        EVP_CIPHER *ours = EVP_CIPHER_fetch(pair_with_sealane, names[i], NULL),
+                   *theirs = EVP_CIPHER_fetch(pair_without, names[i], NULL);
         CU_ASSERT_EQUAL(EVP_CIPHER_get_key_length(ours), EVP_CIPHER_get_key_length(theirs));
         CU_ASSERT_EQUAL(EVP_CIPHER_get_iv_length(ours), EVP_CIPHER_get_iv_length(theirs));
         CU_ASSERT_EQUAL(EVP_CIPHER_get_block_size(ours), EVP_CIPHER_get_block_size(theirs));
@@ -312,7 +297,7 @@ static void tls12_records_agree(void)
 
 static void certificate_make(EVP_PKEY **key, X509 **cert)
 {
-    *key = EVP_PKEY_Q_keygen(without, NULL, "EC", "P-256");
+    *key = EVP_PKEY_Q_keygen(pair_without, NULL, "EC", "P-256");
     *cert = X509_new();
     X509_gmtime_adj(X509_getm_notBefore(*cert), 0);
     X509_gmtime_adj(X509_getm_notAfter(*cert), 3600);
@@ -329,6 +314,7 @@ static void tls_end_open(tls_end *end, OSSL_LIB_CTX *lib, bool server, int versi
                          EVP_PKEY *key, X509 *cert)
 {
     end->ctx = SSL_CTX_new_ex(lib, NULL, server ? TLS_server_method() : TLS_client_method());
+    SSL_CTX_set_security_level(end->ctx, 0); /* CCM's short tag is below libssl's first level */
     SSL_CTX_set_min_proto_version(end->ctx, version);
     SSL_CTX_set_max_proto_version(end->ctx, version);
     if (version == TLS1_3_VERSION)
@@ -409,14 +395,15 @@ static void libssl_talks_to_libssl_without_us(void)
         int version;
         const char *suite;
     } rows[] = {
-        {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-GCM-SHA256"},
-        {TLS1_2_VERSION, "ECDHE-ECDSA-AES256-GCM-SHA384"},
-        {TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256"},
-        {TLS1_3_VERSION, "TLS_AES_256_GCM_SHA384"},
+        {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-GCM-SHA256"}, {TLS1_2_VERSION, "ECDHE-ECDSA-AES256-GCM-SHA384"},
+        {TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256"},        {TLS1_3_VERSION, "TLS_AES_256_GCM_SHA384"},
+        {TLS1_2_VERSION, "ECDHE-ECDSA-CHACHA20-POLY1305"}, {TLS1_3_VERSION, "TLS_CHACHA20_POLY1305_SHA256"},
+        {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-CCM"},        {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-CCM8"},
+        {TLS1_3_VERSION, "TLS_AES_128_CCM_SHA256"},        {TLS1_3_VERSION, "TLS_AES_128_CCM_8_SHA256"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        tls_both_ways(with_sealane, without, rows[i].version, rows[i].suite);
-        tls_both_ways(without, with_sealane, rows[i].version, rows[i].suite);
+        tls_both_ways(pair_with_sealane, pair_without, rows[i].version, rows[i].suite);
+        tls_both_ways(pair_without, pair_with_sealane, rows[i].version, rows[i].suite);
     }
 }
 
@@ -426,7 +413,7 @@ static void the_provider_tells_who_sealed(void)
     OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_ptr(SEALANE_PARAM_LAST_SEALED_BY, (char **)&name, 0),
                            OSSL_PARAM_construct_end()};
 
-    CU_ASSERT_EQUAL(OSSL_PROVIDER_get_params(sealane, params), 1);
+    CU_ASSERT_EQUAL(OSSL_PROVIDER_get_params(pair_sealane, params), 1);
     CU_ASSERT_PTR_NOT_NULL_FATAL(name);
     CU_ASSERT_STRING_NOT_EQUAL(name, "none");
 }
@@ -445,11 +432,8 @@ int main(int argc, char **argv)
          libssl_talks_to_libssl_without_us},
         {"the provider tells which backend sealed", the_provider_tells_who_sealed},
     };
-    setup();
+    pair_setup();
     int status = check_run("provider-records", cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
-    OSSL_PROVIDER_unload(sealane);
-    OSSL_PROVIDER_unload(standard);
-    OSSL_LIB_CTX_free(with_sealane);
-    OSSL_LIB_CTX_free(without);
+    pair_teardown();
     return status;
 }
