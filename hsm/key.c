@@ -142,17 +142,20 @@ hsm_status keydata_locate(struct keydata *data, struct worker *worker, const str
     size_t count = 0;
     hsm_status status = object_search(place, &wanted, &list, &count, err);
     bool same = false;
+    hsm_error trouble = {0}; /* an object that could not be read may have been the key */
     for (size_t i = 0; i < count && status == HSM_OK && !same; i++) {
         hsm_error why = {0};
         (void)same_key(data, place, list[i], &same, &why);
-        if (ckr_is_loss(why.ckr))
-            status = error_copy(err, &why);
+        if (why.ckr != 0)
+            trouble = why;
         if (same) {
             *object = list[i];
             token_handle_set(data->token, &data->handle, worker->epoch, list[i]);
         }
     }
     OPENSSL_free(list);
+    if (status == HSM_OK && !same && trouble.status != HSM_OK)
+        return error_copy(err, &trouble);
     return status != HSM_OK || same ? status : key_missing(data, worker, count, err);
 }
 

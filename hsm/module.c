@@ -31,6 +31,7 @@
 
 enum {
     REFUSED_MAX = 8,         /* wrong PINs per module and process */
+    RESCAN_WAIT_MS = 100,    /* for calls in progress: some signatures of a slow token long */
     INFO_PAUSE_MAX_MS = 128, /* the longest of the pauses between tries, each twice the one before */
 };
 
@@ -308,8 +309,13 @@ static hsm_status rescan_step(struct module *m, struct module_live *live, void *
 {
     if (!live->owner || live->sessions > 0)
         return HSM_E_UNSUPPORTED;
+    /* Sessions that were written off may still have calls in progress, and a module may not survive that. */
+    if (!gate_claim(RESCAN_WAIT_MS))
+        return HSM_E_BUSY;
     (void)m->functions->C_Finalize(NULL);
-    return restart_step(m, live, arg, err);
+    hsm_status status = restart_step(m, live, arg, err);
+    gate_disclaim();
+    return status;
 }
 
 bool module_rescan(struct module *m, unsigned attempt)

@@ -25,7 +25,7 @@ static _Thread_local unsigned depth; /* of this thread inside Cryptoki */
 
 static struct {
     atomic_uint inside;  /* threads in Cryptoki */
-    atomic_uint holders; /* forks that wait for them */
+    atomic_uint holders; /* forks and finalisations that wait for them */
     atomic_bool shut;
     pthread_mutex_t lock; /* for waiting only */
     pthread_cond_t changed;
@@ -93,6 +93,28 @@ static bool gate_drain(unsigned bound_ms)
     return atomic_load(&gate.inside) <= own;
 }
 
+static void gate_release(void)
+{
+    pthread_mutex_lock(&gate.lock);
+    atomic_fetch_sub(&gate.holders, 1);
+    pthread_cond_broadcast(&gate.changed);
+    pthread_mutex_unlock(&gate.lock);
+}
+
+bool gate_claim(unsigned bound_ms)
+{
+    atomic_fetch_add(&gate.holders, 1);
+    if (gate_drain(bound_ms))
+        return true;
+    gate_release();
+    return false;
+}
+
+void gate_disclaim(void)
+{
+    gate_release();
+}
+
 bool gate_shut(unsigned bound_ms)
 {
     atomic_store(&gate.shut, true);
@@ -131,12 +153,8 @@ static void fork_prepare(void)
 static void fork_parent(void)
 {
     pthread_mutex_unlock(&registry);
-    if (depth > 0)
-        return;
-    pthread_mutex_lock(&gate.lock);
-    atomic_fetch_sub(&gate.holders, 1);
-    pthread_cond_broadcast(&gate.changed);
-    pthread_mutex_unlock(&gate.lock);
+    if (depth == 0)
+        gate_release();
 }
 
 /* Only one thread exists here: locks are made anew, whoever held them in the parent. */

@@ -24,6 +24,14 @@ unsigned process_generation(void);
 bool gate_enter(void);
 void gate_leave(void);
 
+/*
+ * Between them the calling thread is the only one inside; others wait at the gate. Claim returns false, and
+ * has changed nothing, if the others did not leave within `bound_ms`. For what must not meet a call in
+ * progress: C_Finalize. The caller may be inside itself.
+ */
+bool gate_claim(unsigned bound_ms);
+void gate_disclaim(void);
+
 /* The process ends: nobody enters any more. True if everybody left within `bound_ms`. */
 bool gate_shut(unsigned bound_ms);
 bool gate_is_shut(void);

@@ -64,9 +64,9 @@ int sessions_write_off(struct token_live *live);
 /* ---- token_login.c ---- */
 
 /*
- * Logs in again with the PIN that has worked before. A failure does not fail the opening: public objects are
- * there all the same; but the PIN is forgotten if it was refused, and whoever misses a private key learns
- * why.
+ * Logs in again with the PIN that has worked before; without one, returns false and leaves `*err` empty. If
+ * the PIN was refused it is forgotten, and that does not fail the opening: public objects are there all the
+ * same, and whoever misses a private key learns why. Any other failure may pass, and is worth another probe.
  */
 bool login_again(struct token *t, struct worker *worker, CK_SLOT_ID slot_id, hsm_error *err);
 /*

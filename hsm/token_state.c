@@ -101,6 +101,8 @@ static hsm_status token_open(struct token *t, struct token_live *live, struct wo
         if (logged_in || !token_reread(t, worker, login_error.ckr, attempt))
             break;
     }
+    if (status == HSM_OK && login_error.status != HSM_OK && !ckr_is_pin_refusal(login_error.ckr))
+        status = error_copy(err, &login_error);
     if (status != HSM_OK)
         return status;
     pthread_mutex_lock(&live->lock);

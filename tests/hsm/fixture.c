@@ -23,6 +23,7 @@
 #define SO_PIN "officer-pin"
 
 struct count_file *counted;
+struct fault_file *fault;
 
 static char directory[64];
 static pid_t owner;
@@ -51,6 +52,20 @@ static void directory_remove(void)
         (void)nftw(directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* A file of that name in the directory, made known in the environment, in memory. */
+static void *file_map(const char *variable, const char *name, size_t size)
+{
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/%s", directory, name);
+    MUST(setenv(variable, path, 1) == 0);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    MUST(fd >= 0 && ftruncate(fd, (off_t)size) == 0);
+    void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    MUST(map != MAP_FAILED);
+    (void)close(fd);
+    return map;
+}
+
 static void directory_make(void)
 {
     char path[128];
@@ -67,14 +82,10 @@ static void directory_make(void)
             directory);
     MUST(fclose(f) == 0);
     MUST(setenv("SOFTHSM2_CONF", path, 1) == 0);
-    (void)snprintf(path, sizeof(path), "%s/count", directory);
-    MUST(setenv("SEALANE_COUNT_FILE", path, 1) == 0);
-    MUST(setenv("SEALANE_COUNT_MODULE", SOFTHSM2_MODULE, 1) == 0);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    MUST(fd >= 0 && ftruncate(fd, sizeof(*counted)) == 0);
-    counted = mmap(NULL, sizeof(*counted), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    MUST(counted != MAP_FAILED);
-    (void)close(fd);
+    MUST(setenv("SEALANE_COUNT_MODULE", FAULT_MODULE, 1) == 0);
+    MUST(setenv("SEALANE_FAULT_MODULE", SOFTHSM2_MODULE, 1) == 0);
+    counted = file_map("SEALANE_COUNT_FILE", "count", sizeof(*counted));
+    fault = file_map("SEALANE_FAULT_FILE", "fault", sizeof(*fault));
 }
 
 const char *fixture_dir(void)

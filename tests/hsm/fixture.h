@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the tests of the hsm room share: SoftHSM2 tokens of their own in a temporary directory, seen through
- * sealane-count.so; checking signatures with libcrypto; running a piece of a test in a child process.
+ * sealane-count.so and, behind that, sealane-fault.so; checking signatures with libcrypto; running a piece of a test in a child process.
  */
 #ifndef TESTS_HSM_FIXTURE_H
 #define TESTS_HSM_FIXTURE_H
@@ -10,6 +10,7 @@
 #include <p11-kit/pkcs11.h>
 
 #include "../modules/count.h"
+#include "../modules/fault.h"
 #include "sealane/hsm.h"
 
 #define FIXTURE_PIN   "1234-sealane"
@@ -17,6 +18,8 @@
 
 /* The counters and orders of sealane-count.so. */
 extern struct count_file *counted;
+/* The orders of sealane-fault.so. */
+extern struct fault_file *fault;
 
 /*
  * Makes the directory and the environment, and in it the token FIXTURE_TOKEN with keys labelled rsa, rsa3072,

