@@ -54,6 +54,7 @@ typedef struct backend {
 extern const backend backend_openssl;
 extern const backend backend_ipsec_mb;
 extern const backend backend_vaes;
+extern const backend backend_vaes512;
 extern const backend backend_chacha; /* x86-64 only */
 
 #endif

@@ -5,6 +5,7 @@
 const backend *const engine_backends[] = {
 #ifdef ENGINE_HAVE_VAES
     &backend_vaes,
+    &backend_vaes512,
 #endif
 #if defined(__x86_64__)
     &backend_chacha,

@@ -9,37 +9,11 @@
 
 #if defined(__x86_64__)
 
-#include <cpuid.h>
-#include <openssl/crypto.h>
+#include "vaes_probe.h"
 #include "vaes_turn.h"
-
-/* SP 800-38D 5.2.1.1: 2^39 - 256 bits, or the 32-bit counter would come round to the tag's block. */
-#define MESSAGE_MAX (((uint64_t)1 << 36) - 32)
 
 /* Messages of up to so many blocks are worked on by twos. */
 #define TWO_BLOCKS_MAX 6
-
-/* XCR0 as XGETBV gives it: which registers the operating system saves. Without its leave no AVX. */
-__attribute__((target("xsave"))) static uint64_t xcr0_read(void)
-{
-    return (uint64_t)_xgetbv(0);
-}
-
-static const char *vaes_probe(void)
-{
-    const unsigned need_1c = bit_AES | bit_PCLMUL | bit_SSSE3 | bit_SSE4_1 | bit_OSXSAVE | bit_AVX;
-    const unsigned need_7b = bit_AVX2, need_7c = bit_VAES | bit_VPCLMULQDQ;
-    const uint64_t xmm_and_ymm = 6;
-    unsigned a, b, c, d;
-
-    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & need_1c) != need_1c)
-        return "CPU lacks AES-NI, PCLMULQDQ or AVX";
-    if ((xcr0_read() & xmm_and_ymm) != xmm_and_ymm)
-        return "operating system does not save AVX registers";
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & need_7b) != need_7b || (c & need_7c) != need_7c)
-        return "CPU lacks AVX2, VAES or VPCLMULQDQ";
-    return NULL;
-}
 
 static const char *vaes_version(void)
 {
@@ -57,10 +31,7 @@ VAES_CODE static sealane_result vaes_key_init(void *state, sealane_cipher_id cip
 
     if (vaes_state_size(cipher) == 0)
         return SEALANE_UNSUPPORTED;
-    if (cipher == SEALANE_AES_128_GCM)
-        round_keys_expand_128(key, bytes);
-    else
-        round_keys_expand_256(key, bytes);
+    round_keys_expand(&key->aes, bytes, cipher == SEALANE_AES_128_GCM);
     powers_derive(key);
     return SEALANE_OK;
 }
@@ -68,23 +39,6 @@ VAES_CODE static sealane_result vaes_key_init(void *state, sealane_cipher_id cip
 static void vaes_key_clear(void *state)
 {
     (void)state; /* refers to nothing */
-}
-
-/* Delivers the tag, or compares it: in constant time, all sixteen bytes at once. */
-VAES_INLINE sealane_result message_end(backend_op *op, __m128i tag, const bool sealing)
-{
-    __m128i difference;
-
-    if (sealing) {
-        store_block(op->tag, tag);
-        return SEALANE_OK;
-    }
-    difference = _mm_xor_si128(tag, load_block(op->tag));
-    if (_mm_testz_si128(difference, difference))
-        return SEALANE_OK;
-    if (op->len > 0)
-        OPENSSL_cleanse(op->out, op->len);
-    return SEALANE_FORGED;
 }
 
 /* Short messages of one cipher and of equally many blocks, side by side. */
@@ -164,7 +118,7 @@ VAES_INLINE sealane_result long_run(backend_op *op, const bool sealing)
     ending end;
     __m128i tag = _mm_setzero_si128();
 
-    if (op->len > MESSAGE_MAX)
+    if (op->len > GCM_MESSAGE_MAX)
         return op->result = SEALANE_ARGUMENT;
     end = ending_begin(op);
     message_turns(&end, op->nonce, sealing);
@@ -254,7 +208,7 @@ VAES_CODE static void vaes_open_many(sealane_cipher_id cipher, backend_op *const
 
 const backend backend_vaes = {
     .name = "vaes",
-    .probe = vaes_probe,
+    .probe = vaes_cpu_missing,
     .version = vaes_version,
     .state_size = vaes_state_size,
     .key_init = vaes_key_init,

@@ -45,7 +45,7 @@ VAES_INLINE __m256i base_from_counter(const gcm_key *key, __m128i counter)
 {
     const __m128i block = _mm_shuffle_epi8(counter, _mm_load_si128((const __m128i *)order_counter));
 
-    return _mm256_broadcastsi128_si256(_mm_xor_si128(block, key->round_keys[0]));
+    return _mm256_broadcastsi128_si256(_mm_xor_si128(block, key->aes.round_keys[0]));
 }
 
 /*

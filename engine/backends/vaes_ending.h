@@ -23,12 +23,12 @@
 
 #include <stdbool.h>
 #include "../backend.h"
+#include "vaes_aad.h"
 #include "vaes_bytes.h"
 #include "vaes_counter.h"
 #include "vaes_ghash.h"
 #include "vaes_key.h"
 
-#define BLOCK         ((size_t)16)
 #define PAIR          (2 * BLOCK)
 #define TURN_PAIRS    8
 #define TURN          (TURN_PAIRS * PAIR)
@@ -93,31 +93,6 @@ typedef struct ending {
     size_t left;
 } ending;
 
-/*
- * Additional data up to, but not including, the multiplication of its last block: with the 5 or 13 bytes that
- * TLS has there is then nothing to be done but to load them.
- */
-VAES_INLINE __m128i aad_hash(const gcm_key *key, const uint8_t *aad, size_t len)
-{
-    __m128i hash;
-
-    if (__builtin_expect(len <= BLOCK, 1))
-        return block_reverse(load_up_to_16(aad, len));
-    for (hash = _mm_setzero_si128(); len > BLOCK; aad += BLOCK, len -= BLOCK) {
-        const __m256i h = _mm256_zextsi128_si256(key->powers[GCM_POWERS - 1]);
-
-        hash = _mm_xor_si128(hash, block_reverse(load_block(aad)));
-        hash = first_of(ghash_multiply(_mm256_zextsi128_si256(hash), h));
-    }
-    return _mm_xor_si128(hash, block_reverse(load_up_to_16(aad, len)));
-}
-
-/* The block behind the data: both lengths in bits, here in the order of a reversed block. */
-VAES_INLINE __m128i lengths_block(size_t aad_len, size_t len)
-{
-    return _mm_slli_epi64(_mm_set_epi64x((long long)aad_len, (long long)len), 3);
-}
-
 /* The ending that a message is if it is short. */
 VAES_INLINE ending ending_begin(const backend_op *op)
 {
@@ -129,7 +104,7 @@ VAES_INLINE ending ending_begin(const backend_op *op)
         .base = base,
         .number = &ending_numbers[1],
         .j0 = numbers_xor(base, ending_numbers[1]),
-        .before = _mm256_zextsi128_si256(aad_hash(key, op->aad, op->aad_len)),
+        .before = _mm256_zextsi128_si256(aad_hash(&key->powers[GCM_POWERS - 1], op->aad, op->aad_len)),
         .lengths = lengths_block(op->aad_len, op->len),
         .in = op->in,
         .out = op->out,
@@ -338,7 +313,7 @@ VAES_INLINE void endings_run(ending ends[], __m128i tags[], const size_t lanes, 
         for (size_t lane = 0; lane < lanes; lane++)
             ending_hash_between(&ends[lane], &sum[lane], &turn_sum, round, blocks, sealing, after_turn);
     }
-    if (ends[0].key->rounds > 10) {
+    if (ends[0].key->aes.rounds > 10) {
         UNROLL
         for (uint32_t round = 10; round < 14; round++)
             endings_round(ends, state, lanes, blocks, round);

@@ -7,8 +7,9 @@
 #ifndef ENGINE_BACKENDS_VAES_KEY_H
 #define ENGINE_BACKENDS_VAES_KEY_H
 
-#include <stdint.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include "vaes_ghash.h"
 
 /* Sixteen blocks of data, the block before them and the block behind them. */
@@ -17,9 +18,13 @@
 /* Where the last round key stands, however many there are before it. */
 #define LAST_ROUND 14
 
-typedef struct gcm_key {
+typedef struct aes_key {
     __m128i round_keys[LAST_ROUND + 1];
-    uint32_t rounds;            /* 10 or 14 */
+    uint32_t rounds; /* 10 or 14 */
+} aes_key;
+
+typedef struct gcm_key {
+    aes_key aes;
     __m128i powers[GCM_POWERS]; /* H^18 ... H^1: two neighbours load as the pair that two blocks meet */
     __m128i halves[GCM_POWERS]; /* of each power the XOR of its two halves, twice */
 } gcm_key;
@@ -34,7 +39,7 @@ VAES_INLINE __m256i load_twice(const __m128i *from)
 
 VAES_INLINE __m256i round_key(const gcm_key *key, uint32_t round)
 {
-    return load_twice(&key->round_keys[round]);
+    return load_twice(&key->aes.round_keys[round]);
 }
 
 /* The pair (H^power, H^(power - 1)) and its halves. */
@@ -68,7 +73,7 @@ VAES_INLINE __m128i last_word_substitute(__m128i words, int rotate, __m128i cons
     return _mm_aesenclast_si128(_mm_shuffle_epi8(words, rotate ? rotated : straight), constant);
 }
 
-VAES_INLINE void round_keys_expand_128(gcm_key *key, const uint8_t *bytes)
+VAES_INLINE void round_keys_expand_128(aes_key *key, const uint8_t *bytes)
 {
     __m128i words = _mm_loadu_si128((const __m128i *)bytes);
     uint32_t constant = 1;
@@ -85,7 +90,7 @@ VAES_INLINE void round_keys_expand_128(gcm_key *key, const uint8_t *bytes)
     key->rounds = 10;
 }
 
-VAES_INLINE void round_keys_expand_256(gcm_key *key, const uint8_t *bytes)
+VAES_INLINE void round_keys_expand_256(aes_key *key, const uint8_t *bytes)
 {
     __m128i even = _mm_loadu_si128((const __m128i *)bytes);
     __m128i odd = _mm_loadu_si128((const __m128i *)(bytes + 16));
@@ -105,8 +110,16 @@ VAES_INLINE void round_keys_expand_256(gcm_key *key, const uint8_t *bytes)
     key->rounds = 14;
 }
 
+VAES_INLINE void round_keys_expand(aes_key *key, const uint8_t *bytes, const bool short_key)
+{
+    if (short_key)
+        round_keys_expand_128(key, bytes);
+    else
+        round_keys_expand_256(key, bytes);
+}
+
 /* The hash key, E(K, 0), multiplied by x (see vaes_ghash.h). */
-VAES_INLINE __m128i hash_key_derive(const gcm_key *key)
+VAES_INLINE __m128i hash_key_derive(const aes_key *key)
 {
     const __m128i polynomial = _mm_set_epi64x((long long)0xc200000000000000, 1);
     __m128i h = key->round_keys[0], carry;
@@ -124,7 +137,7 @@ VAES_INLINE __m128i hash_key_derive(const gcm_key *key)
 /* Fills in the powers, two at a time: each pair is the pair below it times H^2. */
 VAES_INLINE void powers_derive(gcm_key *key)
 {
-    const __m256i h = _mm256_broadcastsi128_si256(hash_key_derive(key));
+    const __m256i h = _mm256_broadcastsi128_si256(hash_key_derive(&key->aes));
     const __m256i square = ghash_multiply(h, h);
     __m256i pair = _mm256_blend_epi32(square, h, 0xf0);
 

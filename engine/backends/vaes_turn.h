@@ -91,7 +91,7 @@ VAES_INLINE __m128i turn(const gcm_key *key, __m128i *counter, const uint8_t *in
         for (uint32_t round = 1; round <= TURN_PAIRS; round++)
             turn_round(state, first, round_key(key, round));
     }
-    for (uint32_t round = TURN_PAIRS + 1; round < key->rounds; round++)
+    for (uint32_t round = TURN_PAIRS + 1; round < key->aes.rounds; round++)
         turn_round(state, first, round_key(key, round));
     last = round_key(key, LAST_ROUND);
     UNROLL

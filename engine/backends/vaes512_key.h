@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One AES-GCM key, expanded for 512-bit vectors, and GHASH on four blocks at a time; how the hash is computed
+ * is told in vaes_ghash.h. As there, nothing in a key refers to memory elsewhere.
+ */
+#ifndef ENGINE_BACKENDS_VAES512_KEY_H
+#define ENGINE_BACKENDS_VAES512_KEY_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "vaes_aad.h"
+#include "vaes_bytes.h"
+#include "vaes_ghash.h"
+#include "vaes_key.h"
+
+#define VAES512_CODE                                                                                         \
+    __attribute__((target("avx2,bmi2,aes,pclmul,vaes,vpclmulqdq,avx512f,avx512bw,avx512dq,avx512vl")))
+#define VAES512_INLINE static inline __attribute__((always_inline)) VAES512_CODE
+
+/* Additional data, sixteen blocks of data, and the lengths. */
+#define QUAD_POWERS 18
+/* Four quads of blocks make a turn (vaes512_message.h). */
+#define TURN_QUADS 4
+
+typedef struct quad_key {
+    aes_key aes;
+    __m128i powers[QUAD_POWERS]; /* H^18 ... H^1: four neighbours load as what four blocks meet */
+    /*
+     * Of H^16 ... H^1 the XOR of each one's two halves, as a turn wants them: in the lower half of each lane
+     * those of its first and third quad, in the upper half those of its second and fourth.
+     */
+    __m128i halves[TURN_QUADS / 2][4];
+} quad_key;
+
+_Static_assert(sizeof(quad_key) <= 704, "with all that belongs to a traffic key, it fits into 1 KB");
+
+VAES512_INLINE __m512i quad_load(const void *from)
+{
+    return _mm512_loadu_si512(from);
+}
+
+/* The same 16 bytes in all lanes. */
+VAES512_INLINE __m512i quad_round_key(const quad_key *key, uint32_t round)
+{
+    return _mm512_broadcast_i32x4(_mm_load_si128(&key->aes.round_keys[round]));
+}
+
+VAES512_INLINE __m512i quad_halves_swap(__m512i x)
+{
+    return _mm512_shuffle_epi32(x, 0x4e);
+}
+
+VAES512_INLINE __m512i quad_reverse(__m512i blocks)
+{
+    return _mm512_shuffle_epi8(blocks,
+                               _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)order_reversed)));
+}
+
+/* H^power, H^(power - 1) and the two below. Behind H^1 there is something that blocks of zeros may meet. */
+VAES512_INLINE __m512i quad_powers_from(const quad_key *key, size_t power)
+{
+    return quad_load((const uint8_t *)key->powers + (QUAD_POWERS - power) * BLOCK);
+}
+
+/* A sum of products, not yet reduced, in each lane: low + middle * x^64 + high * x^128. */
+typedef struct quad_sum {
+    __m512i low, middle, high;
+} quad_sum;
+
+VAES512_INLINE quad_sum quad_sum_zero(void)
+{
+    const __m512i zero = _mm512_setzero_si512();
+
+    return (quad_sum){zero, zero, zero};
+}
+
+/* SUM_HERE of vaes_ghash.h, for all 32 registers. */
+#define QUAD_SUM_HERE(sum) __asm__("" : "+v"(sum))
+
+VAES512_INLINE void quad_add_outer(quad_sum *sum, __m512i blocks, __m512i powers)
+{
+    sum->low = _mm512_xor_si512(sum->low, _mm512_clmulepi64_epi128(blocks, powers, 0x00));
+    QUAD_SUM_HERE(sum->low);
+    sum->high = _mm512_xor_si512(sum->high, _mm512_clmulepi64_epi128(blocks, powers, 0x11));
+    QUAD_SUM_HERE(sum->high);
+}
+
+/* `halves` holds, in the half of each lane that `upper` says, the XOR of the power's two. */
+VAES512_INLINE void quad_add_middle(quad_sum *sum, __m512i blocks, __m512i halves, const bool upper)
+{
+    const __m512i folded = _mm512_xor_si512(blocks, quad_halves_swap(blocks));
+
+    sum->middle = _mm512_xor_si512(sum->middle, upper ? _mm512_clmulepi64_epi128(folded, halves, 0x10)
+                                                      : _mm512_clmulepi64_epi128(folded, halves, 0x00));
+    QUAD_SUM_HERE(sum->middle);
+}
+
+/* Adds blocks * powers, lane by lane. */
+VAES512_INLINE void quad_add(quad_sum *sum, __m512i blocks, __m512i powers)
+{
+    quad_add_outer(sum, blocks, powers);
+    quad_add_middle(sum, blocks, _mm512_xor_si512(powers, quad_halves_swap(powers)), false);
+}
+
+VAES512_INLINE __m256i quad_fold(__m512i x)
+{
+    return _mm256_xor_si256(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+}
+
+/* Reduces the sum of all lanes to one block (reversed). */
+VAES512_INLINE __m128i quad_reduce(const quad_sum *sum)
+{
+    const ghash_sum folded = {quad_fold(sum->low), quad_fold(sum->middle), quad_fold(sum->high)};
+
+    return ghash_reduce(&folded);
+}
+
+/* Fills in the powers, two at a time: each pair is the pair below it times H^2. */
+VAES512_INLINE void quad_powers_derive(quad_key *key)
+{
+    const __m256i h = _mm256_broadcastsi128_si256(hash_key_derive(&key->aes));
+    const __m256i square = ghash_multiply(h, h);
+    __m256i pair = _mm256_blend_epi32(square, h, 0xf0);
+
+    for (size_t power = 2; power <= QUAD_POWERS; power += 2) {
+        store_pair((uint8_t *)&key->powers[QUAD_POWERS - power], pair);
+        pair = ghash_multiply(pair, square);
+    }
+    for (size_t i = 0; i < TURN_QUADS / 2; i++) {
+        const __m512i first = quad_powers_from(key, 16 - 8 * i), second = quad_powers_from(key, 12 - 8 * i);
+
+        _mm512_storeu_si512(key->halves[i],
+                            _mm512_unpacklo_epi64(_mm512_xor_si512(first, quad_halves_swap(first)),
+                                                  _mm512_xor_si512(second, quad_halves_swap(second))));
+    }
+}
+
+#endif
