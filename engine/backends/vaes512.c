@@ -114,14 +114,16 @@ VAES512_INLINE __m128i tail_of_long(quad_stream *s, const quad_hashed *hashed, c
 VAES512_INLINE sealane_result long_run(backend_op *op, const bool sealing)
 {
     quad_stream s;
+    turn_powers p;
     quad_hashed hashed;
 
     if (op->len > GCM_MESSAGE_MAX)
         return op->result = SEALANE_ARGUMENT;
     s = quad_stream_begin(op);
-    quad_turn(&s, &hashed, true, sealing);
+    p = turn_powers_from(s.key);
+    quad_turn(&s, &p, &hashed, true, sealing);
     while (s.left > QUADS_TURN)
-        quad_turn(&s, &hashed, false, sealing);
+        quad_turn(&s, &p, &hashed, false, sealing);
     return op->result = message_end(op, tail_of_long(&s, &hashed, sealing), sealing);
 }
 

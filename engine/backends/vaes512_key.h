@@ -19,20 +19,12 @@
 
 /* Additional data, sixteen blocks of data, and the lengths. */
 #define QUAD_POWERS 18
-/* Four quads of blocks make a turn (vaes512_message.h). */
-#define TURN_QUADS 4
 
 typedef struct quad_key {
     aes_key aes;
     __m128i powers[QUAD_POWERS]; /* H^18 ... H^1: four neighbours load as what four blocks meet */
-    /*
-     * Of H^16 ... H^1 the XOR of each one's two halves, as a turn wants them: in the lower half of each lane
-     * those of its first and third quad, in the upper half those of its second and fourth.
-     */
-    __m128i halves[TURN_QUADS / 2][4];
+    __m128i zeros[3];            /* what the places behind the last block meet */
 } quad_key;
-
-_Static_assert(sizeof(quad_key) <= 704, "with all that belongs to a traffic key, it fits into 1 KB");
 
 VAES512_INLINE __m512i quad_load(const void *from)
 {
@@ -56,11 +48,13 @@ VAES512_INLINE __m512i quad_reverse(__m512i blocks)
                                _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)order_reversed)));
 }
 
-/* H^power, H^(power - 1) and the two below. Behind H^1 there is something that blocks of zeros may meet. */
+/* H^power, H^(power - 1) and the two below. */
 VAES512_INLINE __m512i quad_powers_from(const quad_key *key, size_t power)
 {
     return quad_load((const uint8_t *)key->powers + (QUAD_POWERS - power) * BLOCK);
 }
+
+#define XOR_OF_THREE 0x96 /* VPTERNLOG's table */
 
 /* A sum of products, not yet reduced, in each lane: low + middle * x^64 + high * x^128. */
 typedef struct quad_sum {
@@ -95,11 +89,28 @@ VAES512_INLINE void quad_add_middle(quad_sum *sum, __m512i blocks, __m512i halve
     QUAD_SUM_HERE(sum->middle);
 }
 
+VAES512_INLINE __m512i quad_halves(__m512i powers)
+{
+    return _mm512_xor_si512(powers, quad_halves_swap(powers));
+}
+
 /* Adds blocks * powers, lane by lane. */
 VAES512_INLINE void quad_add(quad_sum *sum, __m512i blocks, __m512i powers)
 {
     quad_add_outer(sum, blocks, powers);
-    quad_add_middle(sum, blocks, _mm512_xor_si512(powers, quad_halves_swap(powers)), false);
+    quad_add_middle(sum, blocks, quad_halves(powers), false);
+}
+
+/* ghash_reduce_lanes() of vaes_ghash.h. */
+VAES512_INLINE __m512i quad_reduce_lanes(const quad_sum *sum)
+{
+    const __m512i polynomial = _mm512_set1_epi64((long long)ghash_polynomial[0]);
+    __m512i middle = _mm512_ternarylogic_epi64(sum->middle, sum->low, sum->high, XOR_OF_THREE);
+
+    middle = _mm512_ternarylogic_epi64(middle, quad_halves_swap(sum->low),
+                                       _mm512_clmulepi64_epi128(sum->low, polynomial, 0x00), XOR_OF_THREE);
+    return _mm512_ternarylogic_epi64(sum->high, quad_halves_swap(middle),
+                                     _mm512_clmulepi64_epi128(middle, polynomial, 0x00), XOR_OF_THREE);
 }
 
 VAES512_INLINE __m256i quad_fold(__m512i x)
@@ -125,13 +136,6 @@ VAES512_INLINE void quad_powers_derive(quad_key *key)
     for (size_t power = 2; power <= QUAD_POWERS; power += 2) {
         store_pair((uint8_t *)&key->powers[QUAD_POWERS - power], pair);
         pair = ghash_multiply(pair, square);
-    }
-    for (size_t i = 0; i < TURN_QUADS / 2; i++) {
-        const __m512i first = quad_powers_from(key, 16 - 8 * i), second = quad_powers_from(key, 12 - 8 * i);
-
-        _mm512_storeu_si512(key->halves[i],
-                            _mm512_unpacklo_epi64(_mm512_xor_si512(first, quad_halves_swap(first)),
-                                                  _mm512_xor_si512(second, quad_halves_swap(second))));
     }
 }
 

@@ -13,8 +13,12 @@
  * Where the last block closes a quad, the lengths have no room in it and are hashed alone.
  *
  * A stream of up to TAIL_BLOCKS is done in one go, with one reduction of the hash ("tail"). A longer one goes
- * through turns of four quads first; its last 1 to 16 blocks are its tail. The sealer hashes in each turn what
- * the turn before has encrypted; the opener hashes the turn's own ciphertext.
+ * through turns of four quads first; its last 1 to 16 blocks are its tail. Each turn, and the tail, hashes the
+ * ciphertext of the turn before, because the sealer has no other, and the opener's would not be faster.
+ *
+ * From turn to turn there are four hashes, one in each lane, of every fourth block with powers of H^4: to make
+ * one hash of them, and to spread it out again, takes longer than all else that one turn waits for. The turn
+ * that the tail hashes gives each lane its own power, and thereby joins them.
  */
 #ifndef ENGINE_BACKENDS_VAES512_MESSAGE_H
 #define ENGINE_BACKENDS_VAES512_MESSAGE_H
@@ -25,6 +29,7 @@
 #include "vaes_counter.h"
 
 #define QUAD          (4 * BLOCK)
+#define TURN_QUADS    4
 #define QUADS_TURN    (TURN_QUADS * QUAD)
 #define TAIL_BLOCKS   (QUAD_POWERS - 1)
 #define TAIL_QUADS    ((TAIL_BLOCKS + 3) / 4)
@@ -49,10 +54,17 @@ typedef struct quad_stream {
     size_t left;       /* bytes of the stream from there on */
 } quad_stream;
 
-/* Ciphertext of a turn, reversed, that has yet to be hashed. */
+/* Ciphertext of a turn, reversed, that has yet to be hashed, with the hash of all before it XORed in. */
 typedef struct quad_hashed {
     __m512i quad[TURN_QUADS];
 } quad_hashed;
+
+/* What the quads of a turn meet if the next turn goes on in four lanes: H^16, H^12, H^8 and H^4. */
+typedef struct turn_powers {
+    __m512i powers[TURN_QUADS];
+    __m512i halves[TURN_QUADS /
+                   2]; /* lower half of a lane: of an even one; upper half: of the odd one behind it */
+} turn_powers;
 
 VAES512_INLINE __m512i quad_numbers(const int first)
 {
@@ -112,31 +124,46 @@ VAES512_INLINE void quads_rounds_more(const quad_key *key, __m512i state[], cons
         quads_round(key, state, quads, round);
 }
 
+VAES512_INLINE turn_powers turn_powers_from(const quad_key *key)
+{
+    turn_powers p;
+
+    UNROLL_QUADS
+    for (size_t i = 0; i < TURN_QUADS; i++)
+        p.powers[i] = _mm512_broadcast_i32x4(key->powers[QUAD_POWERS - 16 + 4 * i]);
+    UNROLL_QUADS
+    for (size_t i = 0; i < TURN_QUADS / 2; i++)
+        p.halves[i] = _mm512_unpacklo_epi64(quad_halves(p.powers[2 * i]), quad_halves(p.powers[2 * i + 1]));
+    return p;
+}
+
 /*
- * One of the eight steps in which the hash of a turn goes between the rounds of the cipher. Its first quad
- * comes last: it holds the hash of the turn before, which takes long to become ready.
+ * The steps in which a turn's hash goes between the rounds of the cipher. Its first quad comes last: it holds
+ * the hash of the turn before, which takes long to become ready.
  */
-VAES512_INLINE void turn_hash_step(const quad_key *key, quad_sum *sum, const quad_hashed *hashed,
+#define TURN_STEPS (2 * TURN_QUADS)
+
+VAES512_INLINE void turn_hash_step(const turn_powers *p, quad_sum *sum, const quad_hashed *hashed,
                                    const size_t step)
 {
     const size_t i = TURN_QUADS - 1 - step / 2;
 
     if (step % 2 == 0)
-        quad_add_outer(sum, hashed->quad[i], quad_powers_from(key, 16 - 4 * i));
+        quad_add_outer(sum, hashed->quad[i], p->powers[i]);
     else
-        quad_add_middle(sum, hashed->quad[i], quad_load(key->halves[i / 2]), i % 2 == 1);
+        quad_add_middle(sum, hashed->quad[i], p->halves[i / 2], i % 2 == 1);
 }
 
 /*
- * One turn of the stream, the first one or another; hashes `hashed` if there is something in it. Loads all it
- * needs before it stores.
+ * One turn of the stream, the first one or another, which hashes what the turn before it left in `hashed`.
+ * Loads all it needs before it stores.
  */
-VAES512_INLINE void quad_turn(quad_stream *s, quad_hashed *hashed, const bool first, const bool sealing)
+VAES512_INLINE void quad_turn(quad_stream *s, const turn_powers *p, quad_hashed *hashed, const bool first,
+                              const bool sealing)
 {
-    const bool hashing = !(first && sealing);
     const __mmask64 bytes = first ? DATA_OF_FIRST : ~(__mmask64)0;
     const __m512i last = quad_round_key(s->key, LAST_ROUND);
-    __m512i state[TURN_QUADS], data[TURN_QUADS];
+    __m512i state[TURN_QUADS], data[TURN_QUADS], before = _mm512_zextsi128_si512(s->before);
     quad_sum sum = quad_sum_zero();
 
     UNROLL_QUADS
@@ -144,21 +171,17 @@ VAES512_INLINE void quad_turn(quad_stream *s, quad_hashed *hashed, const bool fi
         const void *from = (const void *)(s->in + i * QUAD);
 
         data[i] = i == 0 && first ? _mm512_maskz_loadu_epi8(bytes, from) : quad_load(from);
-        if (!sealing)
-            hashed->quad[i] = quad_reverse(data[i]);
     }
-    if (!sealing)
-        hashed->quad[0] = _mm512_xor_si512(hashed->quad[0], _mm512_zextsi128_si512(s->before));
     quads_count(s, state, TURN_QUADS);
     UNROLL_QUADS
     for (uint32_t round = 1; round < 10; round++) {
         quads_round(s->key, state, TURN_QUADS, round);
-        if (hashing && round <= 2 * TURN_QUADS)
-            turn_hash_step(s->key, &sum, hashed, round - 1);
+        if (!first && round <= TURN_STEPS)
+            turn_hash_step(p, &sum, hashed, round - 1);
     }
     quads_rounds_more(s->key, state, TURN_QUADS);
-    if (hashing)
-        s->before = quad_reduce(&sum);
+    if (!first)
+        before = quad_reduce_lanes(&sum);
     UNROLL_QUADS
     for (size_t i = 0; i < TURN_QUADS; i++) {
         void *to = (void *)(s->out + i * QUAD);
@@ -171,11 +194,9 @@ VAES512_INLINE void quad_turn(quad_stream *s, quad_hashed *hashed, const bool fi
         } else {
             _mm512_storeu_si512(to, text);
         }
-        if (sealing)
-            hashed->quad[i] = quad_reverse(text);
+        hashed->quad[i] = quad_reverse(sealing ? text : data[i]);
     }
-    if (sealing)
-        hashed->quad[0] = _mm512_xor_si512(hashed->quad[0], _mm512_zextsi128_si512(s->before));
+    hashed->quad[0] = _mm512_xor_si512(hashed->quad[0], before);
     s->in += QUADS_TURN;
     s->out += QUADS_TURN;
     s->left -= QUADS_TURN;
@@ -227,8 +248,15 @@ VAES512_INLINE quad_sum tail_sum_begin(const quad_stream *s, const bool room)
     };
 }
 
+/* Adds one quad of a turn, each block with its own power. */
+VAES512_INLINE void tail_hash_turn(const quad_stream *s, quad_sum *sum, const quad_hashed *hashed,
+                                   const size_t i)
+{
+    quad_add(sum, hashed->quad[i], quad_powers_from(s->key, 4 * (TURN_QUADS - i)));
+}
+
 /*
- * The tail, of `quads` quads. `whole`: it is all of the stream; else what the last turn sealed is still to be
+ * The tail, of `quads` quads. `whole`: it is all of the stream; else what the last turn left is still to be
  * hashed. Returns the tag.
  */
 VAES512_INLINE __m128i tail_run(quad_stream *s, const quad_hashed *hashed, const size_t quads,
@@ -245,14 +273,14 @@ VAES512_INLINE __m128i tail_run(quad_stream *s, const quad_hashed *hashed, const
     UNROLL_QUADS
     for (uint32_t round = 1; round < 10; round++) {
         quads_round(s->key, state, quads, round);
-        if (!sealing && round <= quads)
-            tail_hash(s, &sum, quad_reverse(data[quads - round]), quads - round, quads, room);
-        if (sealing && !whole && round <= 2 * TURN_QUADS)
-            turn_hash_step(s->key, &turn_sum, hashed, round - 1);
+        if (!whole && round <= TURN_QUADS)
+            tail_hash_turn(s, &turn_sum, hashed, TURN_QUADS - round);
+        if (!whole && round == TURN_QUADS)
+            s->before = quad_reduce(&turn_sum);
+        if (!sealing && round > 9 - quads)
+            tail_hash(s, &sum, quad_reverse(data[9 - round]), 9 - round, quads, room);
     }
     quads_rounds_more(s->key, state, quads);
-    if (sealing && !whole)
-        s->before = quad_reduce(&turn_sum);
     UNROLL_QUADS
     for (size_t i = quads; i-- > 0;) {
         const __mmask64 bytes = tail_bytes(s, i, quads, whole);
