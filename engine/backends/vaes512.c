@@ -120,6 +120,7 @@ VAES512_INLINE sealane_result long_run(backend_op *op, const bool sealing)
     if (op->len > GCM_MESSAGE_MAX)
         return op->result = SEALANE_ARGUMENT;
     s = quad_stream_begin(op);
+    s.counter = quad_counter_begin(op->nonce);
     p = turn_powers_from(s.key);
     quad_turn(&s, &p, &hashed, true, sealing);
     while (s.left > QUADS_TURN)

@@ -46,7 +46,9 @@
 /* A stream, at the quad that comes next. */
 typedef struct quad_stream {
     const quad_key *key;
-    __m512i counter;   /* of that quad, its numbers (vaes_counter.h) in a form that can be added to */
+    const uint8_t *nonce;
+    __m512i counter;   /* of that quad, its numbers (vaes_counter.h) in a form that can be added to; of a long
+                          stream only */
     __m128i before;    /* reversed: XORed to its first block in the hash */
     __m128i lengths;   /* reversed */
     __m128i mask;      /* of the tag, once the first quad is done */
@@ -76,19 +78,45 @@ VAES512_INLINE __m512i quad_numbers_add(__m512i counter, const int n)
     return _mm512_add_epi32(counter, _mm512_set_epi32(n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0));
 }
 
+VAES512_INLINE __m512i quad_counter_begin(const uint8_t *nonce)
+{
+    return _mm512_or_si512(_mm512_broadcast_i32x4(counter_begin(nonce)), quad_numbers(1));
+}
+
+/* VPTERNLOG's tables: where the first has a bit set the second's, else the third's; two and XOR the third. */
+#define CHOOSE       0xca
+#define AND_THEN_XOR 0x6a
+
 VAES512_INLINE quad_stream quad_stream_begin(const backend_op *op)
 {
     const quad_key *key = op->state;
 
     return (quad_stream){
         .key = key,
-        .counter = _mm512_or_si512(_mm512_broadcast_i32x4(counter_begin(op->nonce)), quad_numbers(1)),
+        .nonce = op->nonce,
         .before = aad_hash(&key->powers[QUAD_POWERS - 1], op->aad, op->aad_len),
         .lengths = lengths_block(op->aad_len, op->len),
         .in = (uintptr_t)op->in - BLOCK,
         .out = (uintptr_t)op->out - BLOCK,
         .left = op->len + BLOCK,
     };
+}
+
+/*
+ * Counter blocks of the first quads after the first AddRoundKey, from nonce and numbers that fit one byte: what
+ * base_from_nonce() of vaes_counter.h does. VPTERNLOG puts the nonce together, and takes the round key with it.
+ */
+VAES512_INLINE void quads_count_first(const quad_stream *s, __m512i state[], const size_t quads)
+{
+    const __m512i eight = _mm512_set1_epi64((long long)load_u64(s->nonce));
+    const __m512i four = _mm512_set1_epi32((int)load_u32(s->nonce + 8));
+    const __m512i of_eight = _mm512_set4_epi32(0, 0, -1, -1), of_nonce = _mm512_set4_epi32(0, -1, -1, -1);
+    const __m512i nonce = _mm512_ternarylogic_epi32(of_eight, eight, four, CHOOSE);
+    const __m512i base = _mm512_ternarylogic_epi32(nonce, of_nonce, quad_round_key(s->key, 0), AND_THEN_XOR);
+
+    UNROLL_QUADS
+    for (size_t i = 0; i < quads; i++)
+        state[i] = _mm512_xor_si512(base, _mm512_slli_epi32(quad_numbers(4 * (int)i + 1), 24));
 }
 
 /* Counter blocks of some quads after the first AddRoundKey, and the counter behind them. */
@@ -269,7 +297,10 @@ VAES512_INLINE __m128i tail_run(quad_stream *s, const quad_hashed *hashed, const
     UNROLL_QUADS
     for (size_t i = 0; i < quads; i++)
         data[i] = _mm512_maskz_loadu_epi8(tail_bytes(s, i, quads, whole), (const void *)(s->in + i * QUAD));
-    quads_count(s, state, quads);
+    if (whole)
+        quads_count_first(s, state, quads);
+    else
+        quads_count(s, state, quads);
     UNROLL_QUADS
     for (uint32_t round = 1; round < 10; round++) {
         quads_round(s->key, state, quads, round);
