@@ -24,13 +24,13 @@ static void group_run(struct portion *p, size_t first, bool sealing)
 {
     backend_op *ops[PORTION];
     unsigned index = p->frames[first].backend;
-    sealane_cipher_id cipher = p->frames[first].key->cipher->id;
+    sealane_cipher_id cipher = p->frames[first].key->cipher_id;
     const backend *be = dispatch_backend(index);
     size_t count = 0;
 
     for (size_t i = first; i < p->count; i++) {
         const frame *f = &p->frames[i];
-        if (!p->waiting[i] || f->key->cipher->id != cipher || f->backend != index)
+        if (!p->waiting[i] || f->key->cipher_id != cipher || f->backend != index)
             continue;
         ops[count++] = &p->frames[i].op;
         p->waiting[i] = false;
@@ -42,12 +42,12 @@ static void group_run(struct portion *p, size_t first, bool sealing)
 /* Runs all waiting frames of the same CBC cipher as the one at `first`. */
 static void cbc_group_run(struct portion *p, size_t first, bool sealing)
 {
-    const sealane_cipher *cipher = p->frames[first].key->cipher;
+    sealane_cipher_id cipher = p->frames[first].key->cipher_id;
     cbc_op *ops[PORTION];
     size_t count = 0;
 
     for (size_t i = first; i < p->count; i++) {
-        if (!p->waiting[i] || p->frames[i].key->cipher != cipher)
+        if (!p->waiting[i] || p->frames[i].key->cipher_id != cipher)
             continue;
         ops[count++] = &p->frames[i].cbc;
         p->waiting[i] = false;
@@ -70,12 +70,12 @@ struct census {
 static void census_add(struct census *c, const sealane_key *key)
 {
     if (key != NULL)
-        c->of[key->cipher->id]++;
+        c->of[key->cipher_id]++;
 }
 
 static bool has_company(const struct census *c, const sealane_key *key)
 {
-    return key != NULL && c->of[key->cipher->id] > 1;
+    return key != NULL && c->of[key->cipher_id] > 1;
 }
 
 static void portion_seal(sealane_seal_op ops[], size_t count)

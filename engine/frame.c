@@ -11,37 +11,55 @@
 #include "aead_key.h"
 
 #define INNER_TYPE_LEN 1 /* RFC 8446 5.2, TLSInnerPlaintext.type */
-#define EXPLICIT_LEN   8 /* RFC 5288 3, nonce_explicit; RFC 6655 3 the same */
-#define SALT_LEN       4 /* RFC 5288 3, salt */
 #define SCAN_BLOCK     64
 
-static void put16(uint8_t *out, size_t value)
+/*
+ * Header, nonce and additional data are put together in registers and written in one piece each: the cipher
+ * reads them back at once and in pieces of its own, and a load that spans several stores has to wait until they
+ * have left the store queue.
+ */
+static void store_16(uint8_t to[16], uint64_t first, uint64_t last)
 {
-    uint16_t big = __builtin_bswap16((uint16_t)value);
-    memcpy(out, &big, sizeof(big));
+    _mm_store_si128((__m128i *)(void *)to, _mm_set_epi64x((long long)last, (long long)first));
 }
 
-static void put64(uint8_t *out, uint64_t value)
+/* Type, version and length (RFC 5246 6.2.1, RFC 8446 5.1) as they lie in memory. */
+static uint64_t header_make(uint8_t type, size_t len)
 {
-    value = __builtin_bswap64(value);
-    memcpy(out, &value, sizeof(value));
+    const uint64_t version = SEALANE_TLS1_2 >> 8 | (uint64_t)(SEALANE_TLS1_2 & 0xff) << 8;
+
+    return type | version << 8 | (uint64_t)__builtin_bswap16((uint16_t)len) << 24;
 }
 
-static bool is_tls13(const sealane_key *key)
+static void header_store(uint8_t *to, uint64_t header)
 {
-    return key->suite->version == SEALANE_TLS1_3;
+    const uint32_t first = (uint32_t)header;
+
+    memcpy(to, &first, sizeof(first));
+    to[sizeof(first)] = (uint8_t)(header >> 32);
 }
 
-static bool has_explicit_nonce(const sealane_key *key)
+static uint64_t load_64(const uint8_t *from)
 {
-    return !is_tls13(key) && key->cipher->tls12_nonce == SEALANE_NONCE_EXPLICIT;
+    uint64_t value;
+
+    memcpy(&value, from, sizeof(value));
+    return value;
+}
+
+static uint64_t header_load(const uint8_t *from)
+{
+    uint32_t first;
+
+    memcpy(&first, from, sizeof(first));
+    return first | (uint64_t)from[sizeof(first)] << 32;
 }
 
 /* RFC 8446 5: change_cipher_spec is never protected in TLS 1.3. */
 static bool type_allowed(const sealane_key *key, uint8_t type)
 {
     return type <= SEALANE_APPLICATION_DATA &&
-           type >= (is_tls13(key) ? SEALANE_ALERT : SEALANE_CHANGE_CIPHER_SPEC);
+           type >= (key->tls13 ? SEALANE_ALERT : SEALANE_CHANGE_CIPHER_SPEC);
 }
 
 /* RFC 8446 5.1, RFC 5246 6.2.1: only application data may come in empty records. */
@@ -57,57 +75,54 @@ bool frame_type_allowed(const sealane_key *key, uint8_t type, size_t payload_len
 
 size_t sealane_record_prefix_len(const sealane_key *key)
 {
-    if (key->cbc != NULL)
-        return SEALANE_RECORD_HEADER_LEN + CBC_IV_LEN;
-    return SEALANE_RECORD_HEADER_LEN + (has_explicit_nonce(key) ? EXPLICIT_LEN : 0u);
+    return key->prefix_len;
 }
 
 size_t sealane_record_seal_size(const sealane_key *key, size_t payload_len, size_t padding)
 {
-    size_t inner = is_tls13(key) ? INNER_TYPE_LEN + padding : 0;
+    size_t inner = key->tls13 ? INNER_TYPE_LEN + padding : 0;
 
     if (key->cbc != NULL)
-        return sealane_record_prefix_len(key) + cbc_sealed_len(key->cbc, payload_len);
-    return sealane_record_prefix_len(key) + payload_len + inner + key->cipher->tag_len;
+        return key->prefix_len + cbc_sealed_len(key->cbc, payload_len);
+    return key->prefix_len + payload_len + inner + key->tag_len;
 }
 
 void frame_header12_make(uint8_t header[FRAME_AAD_MAX], uint64_t sequence, const uint8_t *record, size_t len)
 {
-    put64(header, sequence);
+    const uint64_t number = __builtin_bswap64(sequence);
+
+    memcpy(header, &number, sizeof(number));
     memcpy(header + 8, record, 3);
-    put16(header + 11, len);
+    header[11] = (uint8_t)(len >> 8);
+    header[12] = (uint8_t)len;
 }
 
-/* RFC 8446 5.2: in TLS 1.3 it is the header as it stands; RFC 5246 6.2.3.3: with sequence and plaintext
- * length. */
-static void aad_make(frame *f, uint64_t sequence, const uint8_t *header)
+/*
+ * RFC 8446 5.2: the additional data is the header as it stands; RFC 5246 6.2.3.3: sequence number, type,
+ * version, and the plaintext's length.
+ */
+static void aad_make(frame *f, uint64_t sequence, uint64_t header)
 {
     f->op.aad = f->aad;
-    if (is_tls13(f->key)) {
-        memcpy(f->aad, header, SEALANE_RECORD_HEADER_LEN);
+    if (f->key->tls13) {
+        store_16(f->aad, header, 0);
         f->op.aad_len = SEALANE_RECORD_HEADER_LEN;
         return;
     }
-    frame_header12_make(f->aad, sequence, header, f->op.len);
+    store_16(f->aad, __builtin_bswap64(sequence), header_make((uint8_t)header, f->op.len));
     f->op.aad_len = FRAME_AAD_MAX;
 }
 
-/* RFC 8446 5.3 and RFC 7905 2: the sequence number XORed to the IV's end; RFC 5288 3 and
- * RFC 6655 3: salt and explicit part.
+/*
+ * RFC 8446 5.3 and RFC 7905 2: the sequence number XORed to the IV's end; RFC 5288 3 and RFC 6655 3: salt and
+ * explicit part.
  */
-static void nonce_make(frame *f, uint64_t sequence, const uint8_t *explicit_part)
+static void nonce_make(frame *f, uint64_t sequence, uint64_t explicit_part)
 {
-    uint64_t tail;
+    const uint64_t tail = f->key->explicit_nonces ? explicit_part : __builtin_bswap64(sequence);
 
     f->op.nonce = f->nonce;
-    memcpy(f->nonce, f->key->iv, SALT_LEN);
-    if (has_explicit_nonce(f->key)) {
-        memcpy(f->nonce + SALT_LEN, explicit_part, EXPLICIT_LEN);
-        return;
-    }
-    memcpy(&tail, f->key->iv + SALT_LEN, sizeof(tail));
-    tail ^= __builtin_bswap64(sequence);
-    memcpy(f->nonce + SALT_LEN, &tail, sizeof(tail));
+    store_16(f->nonce, f->key->iv_first ^ tail << 32, f->key->iv_last ^ tail >> 32);
 }
 
 /* ---- Sealing ---- */
@@ -140,14 +155,14 @@ static sealane_result seal_check(const sealane_seal_op *op, size_t payload_len)
     const sealane_key *key = op->key;
 
     if (!type_allowed(key, op->type) || !length_allowed(op->type, payload_len) ||
-        (op->padding > 0 && !is_tls13(key)))
+        (op->padding > 0 && !key->tls13))
         return SEALANE_ARGUMENT;
     /* RFC 8446 5.4: the limit on the inner plaintext counts padding too. */
     if (payload_len > SEALANE_PLAINTEXT_MAX || op->padding > SEALANE_PLAINTEXT_MAX - payload_len)
         return SEALANE_OVERFLOW;
     if (op->out_size < sealane_record_seal_size(key, payload_len, op->padding))
         return SEALANE_SPACE;
-    if (key->sequence >= key->cipher->seal_limit)
+    if (key->sequence >= key->seal_limit)
         return SEALANE_LIMIT;
     return SEALANE_OK;
 }
@@ -169,22 +184,24 @@ static void payload_gather(frame *f, const sealane_seal_op *op, size_t payload_l
 
     f->op.in = f->op.out;
     f->op.len = payload_len;
-    if (!is_tls13(f->key) && op->payload_count == 1) {
+    if (!f->key->tls13 && op->payload_count == 1) {
         f->op.in = op->payload[0].iov_base;
         return;
     }
     frame_payload_copy(op, f->op.out);
-    if (!is_tls13(f->key))
+    if (!f->key->tls13)
         return;
     *end = op->type;
-    memset(end + INNER_TYPE_LEN, 0, op->padding);
+    if (op->padding > 0)
+        memset(end + INNER_TYPE_LEN, 0, op->padding);
     f->op.len += INNER_TYPE_LEN + op->padding;
 }
 
 bool frame_seal_begin(frame *f, sealane_seal_op *op, bool batch)
 {
     sealane_key *key = op->key;
-    size_t payload_len, prefix;
+    size_t payload_len;
+    uint64_t header, explicit_part = 0;
 
     op->out_len = 0;
     op->result = SEALANE_ARGUMENT;
@@ -197,17 +214,19 @@ bool frame_seal_begin(frame *f, sealane_seal_op *op, bool batch)
     f->key = key;
     if (key->cbc != NULL)
         return frame_cbc_seal_begin(f, op, payload_len);
-    prefix = sealane_record_prefix_len(key);
-    f->op.out = op->out + prefix;
+    f->op.out = op->out + key->prefix_len;
     payload_gather(f, op, payload_len);
     f->op.tag = f->op.out + f->op.len;
-    op->out[0] = is_tls13(key) ? SEALANE_APPLICATION_DATA : op->type;
-    put16(op->out + 1, SEALANE_TLS1_2); /* RFC 8446 5.2: legacy_record_version */
-    put16(op->out + 3, prefix - SEALANE_RECORD_HEADER_LEN + f->op.len + key->cipher->tag_len);
-    if (has_explicit_nonce(key))
-        put64(op->out + SEALANE_RECORD_HEADER_LEN, key->explicit_nonce++);
-    aad_make(f, key->sequence, op->out);
-    nonce_make(f, key->sequence, op->out + SEALANE_RECORD_HEADER_LEN);
+    /* RFC 8446 5.2: legacy_record_version too is TLS 1.2's */
+    header = header_make(key->tls13 ? SEALANE_APPLICATION_DATA : op->type,
+                         key->prefix_len - SEALANE_RECORD_HEADER_LEN + f->op.len + key->tag_len);
+    header_store(op->out, header);
+    if (key->explicit_nonces) {
+        explicit_part = __builtin_bswap64(key->explicit_nonce++);
+        memcpy(op->out + SEALANE_RECORD_HEADER_LEN, &explicit_part, sizeof(explicit_part));
+    }
+    aad_make(f, key->sequence, header);
+    nonce_make(f, key->sequence, explicit_part);
     key->sequence++;
     f->backend = aead_op_place(key->aead, true, batch, &f->op);
     return true;
@@ -221,7 +240,7 @@ void frame_seal_finish(frame *f, sealane_seal_op *op)
         frame_cbc_seal_finish(f, op);
         return;
     }
-    record_len = (size_t)(f->op.tag - op->out) + f->key->cipher->tag_len;
+    record_len = (size_t)(f->op.tag - op->out) + f->key->tag_len;
     op->result = f->op.result;
     if (op->result == SEALANE_OK)
         op->out_len = record_len;
@@ -238,10 +257,10 @@ void frame_seal_finish(frame *f, sealane_seal_op *op)
 static sealane_result header_check(const sealane_key *key, const uint8_t *header, size_t *record_len)
 {
     size_t fragment_len = (size_t)header[3] << 8 | header[4];
-    size_t overhead = sealane_record_prefix_len(key) - SEALANE_RECORD_HEADER_LEN + key->cipher->tag_len;
-    size_t inner_type = is_tls13(key) ? INNER_TYPE_LEN : 0;
+    size_t overhead = (size_t)key->prefix_len - SEALANE_RECORD_HEADER_LEN + key->tag_len;
+    size_t inner_type = key->tls13 ? INNER_TYPE_LEN : 0;
 
-    if (is_tls13(key) ? header[0] != SEALANE_APPLICATION_DATA : !type_allowed(key, header[0]))
+    if (key->tls13 ? header[0] != SEALANE_APPLICATION_DATA : !type_allowed(key, header[0]))
         return SEALANE_RECORD;
     if (header[1] != SEALANE_TLS1_2 >> 8 || header[2] != (SEALANE_TLS1_2 & 0xff))
         return SEALANE_RECORD;
@@ -268,10 +287,11 @@ sealane_result sealane_record_length(const sealane_key *key, const uint8_t *data
 
 size_t sealane_record_open_size(const sealane_key *key, size_t record_len)
 {
-    size_t prefix = sealane_record_prefix_len(key);
-    size_t behind = key->cbc != NULL && !key->cbc->encrypt_then_mac ? 0 : key->cipher->tag_len;
+    size_t around = key->prefix_len;
 
-    return record_len > prefix + behind ? record_len - prefix - behind : 0;
+    if (key->cbc == NULL || key->cbc->encrypt_then_mac)
+        around += key->tag_len;
+    return record_len > around ? record_len - around : 0;
 }
 
 static sealane_result open_check(const sealane_open_op *op)
@@ -303,7 +323,8 @@ sealane_result frame_open_allowed(const sealane_open_op *op, size_t len)
 bool frame_open_begin(frame *f, sealane_open_op *op, bool batch)
 {
     sealane_key *key = op->key;
-    size_t prefix, len;
+    uint64_t explicit_part = 0;
+    size_t len;
 
     op->payload_len = 0;
     op->type = 0;
@@ -316,17 +337,18 @@ bool frame_open_begin(frame *f, sealane_open_op *op, bool batch)
     f->key = key;
     if (key->cbc != NULL)
         return frame_cbc_open_begin(f, op);
-    prefix = sealane_record_prefix_len(key);
-    len = op->record_len - prefix - key->cipher->tag_len;
+    len = op->record_len - key->prefix_len - key->tag_len;
     op->result = frame_open_allowed(op, len);
     if (op->result != SEALANE_OK)
         return false;
-    f->op.in = op->record + prefix;
+    f->op.in = op->record + key->prefix_len;
     f->op.len = len;
     f->op.out = op->out;
     f->op.tag = (uint8_t *)(uintptr_t)(f->op.in + len); /* open only reads it */
-    aad_make(f, key->sequence, op->record);
-    nonce_make(f, key->sequence, op->record + SEALANE_RECORD_HEADER_LEN);
+    if (key->explicit_nonces)
+        explicit_part = load_64(op->record + SEALANE_RECORD_HEADER_LEN);
+    aad_make(f, key->sequence, header_load(op->record));
+    nonce_make(f, key->sequence, explicit_part);
     key->sequence++;
     f->backend = aead_op_place(key->aead, false, batch, &f->op);
     return true;
@@ -399,7 +421,7 @@ static sealane_result inner_deliver(const frame *f, sealane_open_op *op)
     size_t payload_len = f->op.len;
     uint8_t type = op->record[0];
 
-    if (is_tls13(f->key))
+    if (f->key->tls13)
         type = inner_type_find(f->op.out, f->op.len, &payload_len);
     /* RFC 8446 5.2 and 5.4: unexpected_message for no type, a type out of place, an empty one but data. */
     if (!type_allowed(f->key, type) || !length_allowed(type, payload_len))

@@ -12,28 +12,37 @@
 #include "backend.h"
 #include "cbc.h"
 
-#define FRAME_AAD_MAX 13 /* RFC 5246 6.2.3.3; TLS 1.3 takes the 5 bytes of the header */
+#define FRAME_EXPLICIT_LEN 8  /* RFC 5288 3, nonce_explicit; RFC 6655 3 the same */
+#define FRAME_AAD_MAX      13 /* RFC 5246 6.2.3.3; TLS 1.3 takes the 5 bytes of the header */
 
 struct sealane_key {
     sealane_aead *aead; /* one of the two */
     cbc_key *cbc;
     const sealane_suite *suite;
     const sealane_cipher *cipher;
-    sealane_direction direction;
-    bool forged; /* a record was: nothing more is opened */
     uint64_t sequence;
     uint64_t explicit_nonce;
-    uint8_t iv[SEALANE_NONCE_LEN];
+    uint64_t seal_limit;        /* the cipher's */
+    uint64_t iv_first, iv_last; /* bytes 0 to 7 and, in the lower half, 8 to 11, as they lie in memory */
+    uint8_t direction;          /* sealane_direction */
+    uint8_t cipher_id;          /* the cipher's id and tag_len */
+    uint8_t tag_len;
+    uint8_t prefix_len;          /* header and explicit nonce or IV */
+    bool tls13, explicit_nonces; /* the suite's; explicit_nonces: eight bytes of them in each record */
+    bool forged;                 /* a record was: nothing more is opened */
 };
 
 /* A record on its way. `op` points into it, so it must not move. */
 typedef struct frame {
-    backend_op op;
-    cbc_op cbc;       /* in its place if the key is one of CBC */
-    unsigned backend; /* index of dispatch.h */
+    union {
+        backend_op op;
+        cbc_op cbc; /* if the key is one of CBC */
+    };
     sealane_key *key;
-    uint8_t nonce[SEALANE_NONCE_LEN];
-    uint8_t aad[FRAME_AAD_MAX];
+    unsigned backend; /* index of dispatch.h */
+    /* Whole vectors, so that they are written at once and a load of any part of them finds what it wants. */
+    _Alignas(16) uint8_t nonce[16]; /* SEALANE_NONCE_LEN */
+    _Alignas(16) uint8_t aad[16];   /* FRAME_AAD_MAX, zeros behind */
 } frame;
 
 /*

@@ -40,6 +40,36 @@ static sealane_result cipher_key_new(sealane_key *key, const sealane_key_params 
     return cbc_key_new(&key->cbc, &cbc);
 }
 
+/* What the suite says, so that a record need not ask again. */
+static void key_describe(sealane_key *key, const sealane_suite *suite)
+{
+    const sealane_cipher *cipher = sealane_cipher_get(suite->cipher);
+
+    key->suite = suite;
+    key->cipher = cipher;
+    key->cipher_id = (uint8_t)cipher->id;
+    key->tag_len = (uint8_t)cipher->tag_len;
+    key->seal_limit = cipher->seal_limit;
+    key->tls13 = suite->version == SEALANE_TLS1_3;
+    key->explicit_nonces = !key->tls13 && cipher->tls12_nonce == SEALANE_NONCE_EXPLICIT;
+    key->prefix_len = SEALANE_RECORD_HEADER_LEN;
+    if (key->explicit_nonces)
+        key->prefix_len += FRAME_EXPLICIT_LEN;
+    else if (cipher->tls12_nonce == SEALANE_NONCE_RANDOM)
+        key->prefix_len += CBC_IV_LEN;
+}
+
+static void iv_keep(sealane_key *key, const uint8_t *iv, size_t len)
+{
+    uint8_t bytes[2 * sizeof(uint64_t)] = {0};
+
+    if (len > 0)
+        memcpy(bytes, iv, len);
+    memcpy(&key->iv_first, bytes, sizeof(key->iv_first));
+    memcpy(&key->iv_last, bytes + sizeof(key->iv_first), sizeof(key->iv_last));
+    OPENSSL_cleanse(bytes, sizeof(bytes));
+}
+
 sealane_result sealane_key_new(sealane_key **out, const sealane_key_params *params)
 {
     sealane_key *key;
@@ -51,13 +81,11 @@ sealane_result sealane_key_new(sealane_key **out, const sealane_key_params *para
     key = calloc(1, sizeof(*key));
     if (key == NULL)
         return SEALANE_MEMORY;
-    key->suite = params->suite;
-    key->cipher = sealane_cipher_get(params->suite->cipher);
-    key->direction = params->direction;
+    key_describe(key, params->suite);
+    key->direction = (uint8_t)params->direction;
     key->sequence = params->sequence;
     key->explicit_nonce = params->explicit_nonce;
-    if (params->iv_len > 0)
-        memcpy(key->iv, params->iv, params->iv_len);
+    iv_keep(key, params->iv, params->iv_len);
     result = cipher_key_new(key, params);
     if (result == SEALANE_OK)
         *out = key;
@@ -83,7 +111,7 @@ uint64_t sealane_key_sequence(const sealane_key *key)
 
 bool sealane_key_rekey_due(const sealane_key *key)
 {
-    uint64_t limit = key->direction == SEALANE_SEALING ? key->cipher->seal_limit : SEALANE_SEQ_LIMIT;
+    uint64_t limit = key->direction == SEALANE_SEALING ? key->seal_limit : SEALANE_SEQ_LIMIT;
 
     return key->sequence >= limit - limit / REKEY_MARGIN;
 }
