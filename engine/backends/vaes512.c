@@ -58,7 +58,7 @@ VAES512_INLINE void short_run(backend_op *op, const size_t quads, const bool roo
 {
     quad_stream s = quad_stream_begin(op);
 
-    op->result = message_end(op, tail_run(&s, NULL, quads, room, true, sealing), sealing);
+    op->result = message_end(op, tail_run(&s, quads, room, true, sealing), sealing);
 }
 
 /*
@@ -87,12 +87,14 @@ DEFINE_BOTH(3)
 DEFINE_BOTH(4)
 DEFINE_SHORT(5, room, true)
 
-static short_routine *const seal_short[TAIL_BLOCKS] = {FOUR(seal, 1), FOUR(seal, 2), FOUR(seal, 3),
-                                                       FOUR(seal, 4), seal_5_room};
-static short_routine *const open_short[TAIL_BLOCKS] = {FOUR(open, 1), FOUR(open, 2), FOUR(open, 3),
-                                                       FOUR(open, 4), open_5_room};
+static short_routine *const seal_short[TAIL_BLOCKS] = {
+    FOUR(seal, 1), FOUR(seal, 2), FOUR(seal, 3), FOUR(seal, 4), seal_5_room, seal_5_room, seal_5_room,
+};
+static short_routine *const open_short[TAIL_BLOCKS] = {
+    FOUR(open, 1), FOUR(open, 2), FOUR(open, 3), FOUR(open, 4), open_5_room, open_5_room, open_5_room,
+};
 
-VAES512_INLINE __m128i tail_of_long(quad_stream *s, const quad_hashed *hashed, const bool sealing)
+VAES512_INLINE __m128i tail_of_long(quad_stream *s, const bool sealing)
 {
     const size_t blocks = tail_blocks(s->left);
     const bool room = blocks % 4 != 0;
@@ -100,13 +102,13 @@ VAES512_INLINE __m128i tail_of_long(quad_stream *s, const quad_hashed *hashed, c
     switch ((blocks + 3) / 4) {
 #define TAIL(quads)                                                                                          \
     case quads:                                                                                              \
-        return room ? tail_run(s, hashed, quads, true, false, sealing)                                       \
-                    : tail_run(s, hashed, quads, false, false, sealing);
+        return room ? tail_run(s, quads, true, false, sealing) : tail_run(s, quads, false, false, sealing);
         TAIL(1)
         TAIL(2)
         TAIL(3)
-    default:
         TAIL(4)
+    default:
+        return tail_run(s, 5, true, false, sealing);
 #undef TAIL
     }
 }
@@ -114,18 +116,12 @@ VAES512_INLINE __m128i tail_of_long(quad_stream *s, const quad_hashed *hashed, c
 VAES512_INLINE sealane_result long_run(backend_op *op, const bool sealing)
 {
     quad_stream s;
-    turn_powers p;
-    quad_hashed hashed;
 
     if (op->len > GCM_MESSAGE_MAX)
         return op->result = SEALANE_ARGUMENT;
     s = quad_stream_begin(op);
-    s.counter = quad_counter_begin(op->nonce);
-    p = turn_powers_from(s.key);
-    quad_turn(&s, &p, &hashed, true, sealing);
-    while (s.left > QUADS_TURN)
-        quad_turn(&s, &p, &hashed, false, sealing);
-    return op->result = message_end(op, tail_of_long(&s, &hashed, sealing), sealing);
+    turns_run(&s, sealing);
+    return op->result = message_end(op, tail_of_long(&s, sealing), sealing);
 }
 
 __attribute__((noinline)) VAES512_CODE static sealane_result seal_long(backend_op *op)

@@ -17,13 +17,14 @@
     __attribute__((target("avx2,bmi2,aes,pclmul,vaes,vpclmulqdq,avx512f,avx512bw,avx512dq,avx512vl")))
 #define VAES512_INLINE static inline __attribute__((always_inline)) VAES512_CODE
 
-/* Additional data, sixteen blocks of data, and the lengths. */
-#define QUAD_POWERS 18
+/* Five quads. */
+#define QUAD_POWERS 20
 
 typedef struct quad_key {
     aes_key aes;
-    __m128i powers[QUAD_POWERS]; /* H^18 ... H^1: four neighbours load as what four blocks meet */
+    __m128i powers[QUAD_POWERS]; /* H^20 ... H^1: four neighbours load as what four blocks meet */
     __m128i zeros[3];            /* what the places behind the last block meet */
+    __m128i strides[4];          /* H^32, H^28, H^24, H^20: see vaes512_message.h */
 } quad_key;
 
 VAES512_INLINE __m512i quad_load(const void *from)
@@ -136,6 +137,12 @@ VAES512_INLINE void quad_powers_derive(quad_key *key)
     for (size_t power = 2; power <= QUAD_POWERS; power += 2) {
         store_pair((uint8_t *)&key->powers[QUAD_POWERS - power], pair);
         pair = ghash_multiply(pair, square);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        const __m256i far = _mm256_zextsi128_si256(key->powers[QUAD_POWERS - 16]);
+        const __m256i near = _mm256_zextsi128_si256(key->powers[QUAD_POWERS - 16 + 4 * i]);
+
+        key->strides[i] = first_of(ghash_multiply(far, near));
     }
 }
 

@@ -13,12 +13,15 @@
  * Where the last block closes a quad, the lengths have no room in it and are hashed alone.
  *
  * A stream of up to TAIL_BLOCKS is done in one go, with one reduction of the hash ("tail"). A longer one goes
- * through turns of four quads first; its last 1 to 16 blocks are its tail. Each turn, and the tail, hashes the
- * ciphertext of the turn before, because the sealer has no other, and the opener's would not be faster.
+ * through turns of eight quads first, and then through one of four if there is enough for it; what is left is
+ * its tail. In a turn the cipher's rounds on all its quads and the hash are interleaved, so that
+ * neither has to wait for its own latency. The sealer hashes in each turn what the turn before has encrypted,
+ * because the ciphertext of its own is not there until its end; the opener hashes the turn's own, before it
+ * may be overwritten.
  *
- * From turn to turn there are four hashes, one in each lane, of every fourth block with powers of H^4: to make
- * one hash of them, and to spread it out again, takes longer than all else that one turn waits for. The turn
- * that the tail hashes gives each lane its own power, and thereby joins them.
+ * From turn to turn there are four hashes, one in each lane, of every fourth block, with powers of H^4: to make
+ * one hash of them, and to spread it out again, takes longer than a turn does. Of a lane's last block nothing
+ * is multiplied yet: so H^4, H^3, H^2 and H^1 for the four lanes join them.
  */
 #ifndef ENGINE_BACKENDS_VAES512_MESSAGE_H
 #define ENGINE_BACKENDS_VAES512_MESSAGE_H
@@ -29,8 +32,7 @@
 #include "vaes_counter.h"
 
 #define QUAD          (4 * BLOCK)
-#define TURN_QUADS    4
-#define QUADS_TURN    (TURN_QUADS * QUAD)
+#define TURN_QUADS    8
 #define TAIL_BLOCKS   (QUAD_POWERS - 1)
 #define TAIL_QUADS    ((TAIL_BLOCKS + 3) / 4)
 #define DATA_OF_FIRST (~(__mmask64)0xffff) /* bytes of the first quad that are data */
@@ -43,29 +45,32 @@
 #define UNROLL_QUADS _Pragma("GCC unroll 16")
 #endif
 
+/* The ciphertext of a turn that is hashed. */
+typedef struct turn_hashed {
+    __m512i first;  /* the first quad, reversed, in the first turn with additional data XORed in */
+    uintptr_t rest; /* the others */
+} turn_hashed;
+
 /* A stream, at the quad that comes next. */
 typedef struct quad_stream {
     const quad_key *key;
     const uint8_t *nonce;
-    __m512i counter;   /* of that quad, its numbers (vaes_counter.h) in a form that can be added to; of a long
-                          stream only */
     __m128i before;    /* reversed: XORed to its first block in the hash */
     __m128i lengths;   /* reversed */
     __m128i mask;      /* of the tag, once the first quad is done */
     uintptr_t in, out; /* where the quad is; an address, since the first one begins before the buffer */
     size_t left;       /* bytes of the stream from there on */
+    /* Of a long one: */
+    __m512i counter;    /* of that quad, its numbers (vaes_counter.h) in a form that can be added to */
+    __m512i lanes;      /* the four hashes of all turns that have been hashed */
+    turn_hashed hashed; /* of the turn that has not */
 } quad_stream;
 
-/* Ciphertext of a turn, reversed, that has yet to be hashed, with the hash of all before it XORed in. */
-typedef struct quad_hashed {
-    __m512i quad[TURN_QUADS];
-} quad_hashed;
-
-/* What the quads of a turn meet if the next turn goes on in four lanes: H^16, H^12, H^8 and H^4. */
+/* H^4, H^8 ... H^32, each in all lanes. */
 typedef struct turn_powers {
     __m512i powers[TURN_QUADS];
-    __m512i halves[TURN_QUADS /
-                   2]; /* lower half of a lane: of an even one; upper half: of the odd one behind it */
+    __m512i
+        halves[TURN_QUADS / 2]; /* lower half of a lane: of an even one; upper half: of the odd one behind */
 } turn_powers;
 
 VAES512_INLINE __m512i quad_numbers(const int first)
@@ -158,76 +163,156 @@ VAES512_INLINE turn_powers turn_powers_from(const quad_key *key)
 
     UNROLL_QUADS
     for (size_t i = 0; i < TURN_QUADS; i++)
-        p.powers[i] = _mm512_broadcast_i32x4(key->powers[QUAD_POWERS - 16 + 4 * i]);
+        p.powers[i] =
+            _mm512_broadcast_i32x4(i < 4 ? key->powers[QUAD_POWERS - 4 * (i + 1)] : key->strides[7 - i]);
     UNROLL_QUADS
     for (size_t i = 0; i < TURN_QUADS / 2; i++)
         p.halves[i] = _mm512_unpacklo_epi64(quad_halves(p.powers[2 * i]), quad_halves(p.powers[2 * i + 1]));
     return p;
 }
 
-/*
- * The steps in which a turn's hash goes between the rounds of the cipher. Its first quad comes last: it holds
- * the hash of the turn before, which takes long to become ready.
- */
-#define TURN_STEPS (2 * TURN_QUADS)
-
-VAES512_INLINE void turn_hash_step(const turn_powers *p, quad_sum *sum, const quad_hashed *hashed,
-                                   const size_t step)
+/* The i-th quad that is hashed, reversed. */
+VAES512_INLINE __m512i turn_hashed_quad(const turn_hashed *hashed, const size_t i)
 {
-    const size_t i = TURN_QUADS - 1 - step / 2;
-
-    if (step % 2 == 0)
-        quad_add_outer(sum, hashed->quad[i], p->powers[i]);
-    else
-        quad_add_middle(sum, hashed->quad[i], p->halves[i / 2], i % 2 == 1);
+    return i == 0 ? hashed->first : quad_reverse(quad_load((const void *)(hashed->rest + (i - 1) * QUAD)));
 }
 
 /*
- * One turn of the stream, the first one or another, which hashes what the turn before it left in `hashed`.
- * Loads all it needs before it stores.
+ * The hash of `quads` quads, in two steps for each multiplication. Step by step it takes the quads in their
+ * order, but for the last one, which is only added in the end; the hash of all before them comes last, because
+ * it takes long to become ready.
  */
-VAES512_INLINE void quad_turn(quad_stream *s, const turn_powers *p, quad_hashed *hashed, const bool first,
-                              const bool sealing)
+VAES512_INLINE void turn_hash_step(const turn_powers *p, quad_sum *sum, const turn_hashed *hashed,
+                                   __m512i before, const size_t quads, const size_t step)
+{
+    const size_t i = step / 2, power = i + 1 < quads ? quads - 2 - i : quads - 1;
+    const __m512i blocks = i + 1 < quads ? turn_hashed_quad(hashed, i) : before;
+
+    if (step % 2 == 0)
+        quad_add_outer(sum, blocks, p->powers[power]);
+    else
+        quad_add_middle(sum, blocks, p->halves[power / 2], power % 2 == 1);
+}
+
+VAES512_INLINE __m512i turn_hash_end(const quad_sum *sum, const turn_hashed *hashed, const size_t quads)
+{
+    return _mm512_xor_si512(quad_reduce_lanes(sum), turn_hashed_quad(hashed, quads - 1));
+}
+
+/* A round on all quads of a turn, with up to two steps of the hash among them. */
+VAES512_INLINE void turn_round_hashing(const quad_key *key, __m512i state[], const size_t quads,
+                                       const uint32_t round, const turn_powers *p, quad_sum *sum,
+                                       const turn_hashed *hashed, __m512i before, const size_t hashed_quads)
+{
+    const __m512i k = quad_round_key(key, round);
+    const size_t steps = 2 * hashed_quads, step = hashed_quads / 4 * (round - 1);
+
+    UNROLL_QUADS
+    for (size_t i = 0; i < quads; i++) {
+        state[i] = _mm512_aesenc_epi128(state[i], k);
+        if (i == quads / 2 && step < steps)
+            turn_hash_step(p, sum, hashed, before, hashed_quads, step);
+    }
+    if (hashed_quads == 8 && step + 1 < steps)
+        turn_hash_step(p, sum, hashed, before, hashed_quads, step + 1);
+}
+
+/*
+ * One turn of `quads` quads, the first one or another, that hashes the `hashed_quads` quads that the sealer has
+ * in s->hashed (none in the first turn), or the opener's own. Hashes before it stores.
+ */
+VAES512_INLINE void quad_turn(quad_stream *s, const turn_powers *p, const size_t quads,
+                              const size_t hashed_quads, const bool first, const bool sealing)
 {
     const __mmask64 bytes = first ? DATA_OF_FIRST : ~(__mmask64)0;
-    const __m512i last = quad_round_key(s->key, LAST_ROUND);
-    __m512i state[TURN_QUADS], data[TURN_QUADS], before = _mm512_zextsi128_si512(s->before);
+    const __m512i last = quad_round_key(s->key, LAST_ROUND), aad = _mm512_zextsi128_si512(s->before);
+    __m512i state[TURN_QUADS], data;
     quad_sum sum = quad_sum_zero();
 
-    UNROLL_QUADS
-    for (size_t i = 0; i < TURN_QUADS; i++) {
-        const void *from = (const void *)(s->in + i * QUAD);
-
-        data[i] = i == 0 && first ? _mm512_maskz_loadu_epi8(bytes, from) : quad_load(from);
+    data = first ? _mm512_maskz_loadu_epi8(bytes, (const void *)s->in) : quad_load((const void *)s->in);
+    if (!sealing) {
+        s->hashed.first = first ? _mm512_xor_si512(quad_reverse(data), aad) : quad_reverse(data);
+        s->hashed.rest = s->in + QUAD;
     }
-    quads_count(s, state, TURN_QUADS);
+    quads_count(s, state, quads);
     UNROLL_QUADS
-    for (uint32_t round = 1; round < 10; round++) {
-        quads_round(s->key, state, TURN_QUADS, round);
-        if (!first && round <= TURN_STEPS)
-            turn_hash_step(p, &sum, hashed, round - 1);
-    }
-    quads_rounds_more(s->key, state, TURN_QUADS);
-    if (!first)
-        before = quad_reduce_lanes(&sum);
+    for (uint32_t round = 1; round < 10; round++)
+        turn_round_hashing(s->key, state, quads, round, p, &sum, &s->hashed, s->lanes, hashed_quads);
+    quads_rounds_more(s->key, state, quads);
+    if (hashed_quads > 0)
+        s->lanes = turn_hash_end(&sum, &s->hashed, hashed_quads);
     UNROLL_QUADS
-    for (size_t i = 0; i < TURN_QUADS; i++) {
+    for (size_t i = 0; i < quads; i++) {
         void *to = (void *)(s->out + i * QUAD);
-        __m512i text = _mm512_aesenclast_epi128(state[i], _mm512_xor_si512(data[i], last));
+        __m512i text;
 
-        if (i == 0 && first) {
+        if (i > 0)
+            data = quad_load((const void *)(s->in + i * QUAD));
+        text = _mm512_aesenclast_epi128(state[i], _mm512_xor_si512(data, last));
+        if (i > 0 || !first) {
+            _mm512_storeu_si512(to, text);
+        } else {
             s->mask = _mm512_castsi512_si128(text);
             text = _mm512_maskz_mov_epi8(bytes, text);
             _mm512_mask_storeu_epi8(to, bytes, text);
-        } else {
-            _mm512_storeu_si512(to, text);
         }
-        hashed->quad[i] = quad_reverse(sealing ? text : data[i]);
+        if (sealing && i == 0)
+            s->hashed.first = first ? _mm512_xor_si512(quad_reverse(text), aad) : quad_reverse(text);
     }
-    hashed->quad[0] = _mm512_xor_si512(hashed->quad[0], before);
-    s->in += QUADS_TURN;
-    s->out += QUADS_TURN;
-    s->left -= QUADS_TURN;
+    if (sealing)
+        s->hashed.rest = s->out + QUAD;
+    s->in += quads * QUAD;
+    s->out += quads * QUAD;
+    s->left -= quads * QUAD;
+}
+
+/*
+ * Makes one hash of the four, together with what the sealer's last turn has left, a turn of four quads or none:
+ * each lane meets its own powers.
+ */
+VAES512_INLINE void lanes_join(quad_stream *s, const size_t quads)
+{
+    quad_sum sum = quad_sum_zero();
+
+    UNROLL_QUADS
+    for (size_t i = 0; i < quads; i++)
+        quad_add(&sum, turn_hashed_quad(&s->hashed, i), quad_powers_from(s->key, 4 * (quads - i)));
+    quad_add(&sum, s->lanes, quad_powers_from(s->key, 4 * (quads + 1)));
+    s->before = quad_reduce(&sum);
+}
+
+/* Hashes half of the turn of eight quads that the sealer has left, so that four are left. */
+VAES512_INLINE void turn_hash_half(quad_stream *s, const turn_powers *p)
+{
+    quad_sum sum = quad_sum_zero();
+
+    UNROLL_QUADS
+    for (size_t step = 0; step < 8; step++)
+        turn_hash_step(p, &sum, &s->hashed, s->lanes, 4, step);
+    s->lanes = turn_hash_end(&sum, &s->hashed, 4);
+    s->hashed.first = turn_hashed_quad(&s->hashed, 4);
+    s->hashed.rest += 4 * QUAD;
+}
+
+/* Takes a stream of more than TAIL_BLOCKS to its tail. */
+VAES512_INLINE void turns_run(quad_stream *s, const bool sealing)
+{
+    const turn_powers p = turn_powers_from(s->key);
+
+    s->counter = quad_counter_begin(s->nonce);
+    s->lanes = _mm512_setzero_si512();
+    if (s->left <= 4 * QUAD + TAIL_BLOCKS * BLOCK) {
+        quad_turn(s, &p, 4, sealing ? 0 : 4, true, sealing);
+    } else {
+        quad_turn(s, &p, 8, sealing ? 0 : 8, true, sealing);
+        while (s->left > 4 * QUAD + TAIL_BLOCKS * BLOCK)
+            quad_turn(s, &p, 8, 8, false, sealing);
+        if (s->left > TAIL_BLOCKS * BLOCK)
+            quad_turn(s, &p, 4, sealing ? 8 : 4, false, sealing);
+        else if (sealing)
+            turn_hash_half(s, &p);
+    }
+    lanes_join(s, sealing ? 4 : 0);
 }
 
 /* ---- The tail ---- */
@@ -276,23 +361,15 @@ VAES512_INLINE quad_sum tail_sum_begin(const quad_stream *s, const bool room)
     };
 }
 
-/* Adds one quad of a turn, each block with its own power. */
-VAES512_INLINE void tail_hash_turn(const quad_stream *s, quad_sum *sum, const quad_hashed *hashed,
-                                   const size_t i)
-{
-    quad_add(sum, hashed->quad[i], quad_powers_from(s->key, 4 * (TURN_QUADS - i)));
-}
-
 /*
- * The tail, of `quads` quads. `whole`: it is all of the stream; else what the last turn left is still to be
- * hashed. Returns the tag.
+ * The tail, of `quads` quads. `whole`: it is all of the stream. Returns the tag.
  */
-VAES512_INLINE __m128i tail_run(quad_stream *s, const quad_hashed *hashed, const size_t quads,
-                                const bool room, const bool whole, const bool sealing)
+VAES512_INLINE __m128i tail_run(quad_stream *s, const size_t quads, const bool room, const bool whole,
+                                const bool sealing)
 {
     const __m512i last = quad_round_key(s->key, LAST_ROUND);
     __m512i state[TAIL_QUADS], data[TAIL_QUADS];
-    quad_sum sum = tail_sum_begin(s, room), turn_sum = quad_sum_zero();
+    quad_sum sum = tail_sum_begin(s, room);
 
     UNROLL_QUADS
     for (size_t i = 0; i < quads; i++)
@@ -304,12 +381,8 @@ VAES512_INLINE __m128i tail_run(quad_stream *s, const quad_hashed *hashed, const
     UNROLL_QUADS
     for (uint32_t round = 1; round < 10; round++) {
         quads_round(s->key, state, quads, round);
-        if (!whole && round <= TURN_QUADS)
-            tail_hash_turn(s, &turn_sum, hashed, TURN_QUADS - round);
-        if (!whole && round == TURN_QUADS)
-            s->before = quad_reduce(&turn_sum);
-        if (!sealing && round > 9 - quads)
-            tail_hash(s, &sum, quad_reverse(data[9 - round]), 9 - round, quads, room);
+        if (!sealing && round <= quads)
+            tail_hash(s, &sum, quad_reverse(data[quads - round]), quads - round, quads, room);
     }
     quads_rounds_more(s->key, state, quads);
     UNROLL_QUADS
