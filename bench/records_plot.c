@@ -29,6 +29,8 @@ static const struct style styles[] = {
     {"aead", "Sealane, AEAD calls", BLUE, 5, 1, 1.5},
     {"batch", "Sealane, batch calls", BLUE, 9, 1, 3},
     {"backend-vaes", "backend vaes", SKY, 3, 2, 1},
+    {"backend-vaes512", "backend vaes512", PURPLE, 3, 2, 1},
+    {"backend-chacha", "backend chacha", SKY, 3, 2, 1},
     {"bound", "bound of the CPU's ports", GREY, 0, 3, 1.5},
     {"bound-mixed", "the same, mixed", GREY, 0, 4, 1},
 };

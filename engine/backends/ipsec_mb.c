@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Intel IPsec-MB: its direct AES-GCM and ChaCha20-Poly1305 calls, and AES-CCM in its lanes (ipsec_mb_ccm.c).
- * The manager here is only the table of functions for direct calls: such a call works on the key and the
+ * Intel IPsec-MB: its direct AES-GCM calls; the other ciphers go through its jobs (ipsec_mb_aead.c). The manager here is only the table of functions for direct calls: such a call works on the key and the
  * context handed in and keeps nothing in the manager (unlike jobs), so one manager serves all threads. It
  * lives until the process ends, reachable through `manager`.
  *
  * What the library leaves to us: it computes a tag when opening and never compares it, and its contexts keep
- * E(K, J0), the hash or Poly1305's key, which are as good as a forgery if they leak, so they are wiped after
- * each message.
+ * E(K, J0) and the hash, which are as good as a forgery if they leak, so they are wiped after each message.
  */
 #include "../backend.h"
 
@@ -16,7 +14,7 @@
 #include <string.h>
 #include <intel-ipsec-mb.h>
 #include <openssl/crypto.h>
-#include "ipsec_mb_ccm.h"
+#include "ipsec_mb_aead.h"
 
 #define FEATURES_NEEDED (IMB_FEATURE_SSE4_2 | IMB_FEATURE_AESNI | IMB_FEATURE_PCLMULQDQ)
 
@@ -29,10 +27,6 @@ struct gcm_state {
     sealane_cipher_id cipher;
     _Alignas(BACKEND_STATE_ALIGN) struct gcm_key_data
         key; /* the library wants it; its type says so only #ifdef LINUX */
-};
-struct chacha_state {
-    sealane_cipher_id cipher;
-    uint8_t key[32];
 };
 
 static void manager_start(void)
@@ -78,7 +72,7 @@ static size_t ipsec_mb_state_size(sealane_cipher_id cipher)
     case SEALANE_AES_256_GCM:
         return sizeof(struct gcm_state);
     case SEALANE_CHACHA20_POLY1305:
-        return sizeof(struct chacha_state);
+        return sizeof(ipsec_mb_chacha_key);
     case SEALANE_AES_128_CCM:
     case SEALANE_AES_128_CCM_8:
         return sizeof(ipsec_mb_ccm_key);
@@ -98,7 +92,7 @@ static sealane_result ipsec_mb_key_init(void *state, sealane_cipher_id cipher, c
         IMB_AES256_GCM_PRE(manager, key, &((struct gcm_state *)state)->key);
         return SEALANE_OK;
     case SEALANE_CHACHA20_POLY1305:
-        memcpy(((struct chacha_state *)state)->key, key, 32);
+        memcpy(((ipsec_mb_chacha_key *)state)->bytes, key, 32);
         return SEALANE_OK;
     case SEALANE_AES_128_CCM:
     case SEALANE_AES_128_CCM_8:
@@ -132,69 +126,46 @@ static void gcm_run(const backend_op *op, bool sealing, uint8_t tag[SEALANE_TAG_
     explicit_bzero(&context, sizeof(context));
 }
 
-static void chacha_run(const backend_op *op, bool sealing, uint8_t tag[SEALANE_TAG_MAX])
+static void gcm_seal(backend_op *op)
 {
-    const struct chacha_state *s = op->state;
-    struct chacha20_poly1305_context_data context;
-
-    IMB_CHACHA20_POLY1305_INIT(manager, s->key, &context, op->nonce, op->aad, op->aad_len);
-    if (sealing)
-        IMB_CHACHA20_POLY1305_ENC_UPDATE(manager, s->key, &context, op->out, op->in, op->len);
-    else
-        IMB_CHACHA20_POLY1305_DEC_UPDATE(manager, s->key, &context, op->out, op->in, op->len);
-    IMB_CHACHA20_POLY1305_ENC_FINALIZE(manager, &context, tag, SEALANE_TAG_MAX);
-    explicit_bzero(&context, sizeof(context));
-}
-
-static void message_run(sealane_cipher_id cipher, const backend_op *op, bool sealing,
-                        uint8_t tag[SEALANE_TAG_MAX])
-{
-    if (cipher == SEALANE_CHACHA20_POLY1305)
-        chacha_run(op, sealing, tag);
-    else
-        gcm_run(op, sealing, tag);
-}
-
-static void message_seal(sealane_cipher_id cipher, backend_op *op)
-{
-    message_run(cipher, op, true, op->tag);
+    gcm_run(op, true, op->tag);
     op->result = SEALANE_OK;
 }
 
-static void message_open(sealane_cipher_id cipher, backend_op *op)
+static void gcm_open(backend_op *op)
 {
     uint8_t tag[SEALANE_TAG_MAX];
 
-    message_run(cipher, op, false, tag);
+    gcm_run(op, false, tag);
     op->result = CRYPTO_memcmp(tag, op->tag, sizeof(tag)) == 0 ? SEALANE_OK : SEALANE_FORGED;
     if (op->result != SEALANE_OK && op->len > 0)
         explicit_bzero(op->out, op->len);
     explicit_bzero(tag, sizeof(tag)); /* the right tag of a forged message is a secret */
 }
 
-static bool is_ccm(sealane_cipher_id cipher)
+static bool is_gcm(sealane_cipher_id cipher)
 {
-    return cipher == SEALANE_AES_128_CCM || cipher == SEALANE_AES_128_CCM_8;
+    return cipher == SEALANE_AES_128_GCM || cipher == SEALANE_AES_256_GCM;
 }
 
 static void ipsec_mb_seal_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
 {
-    if (is_ccm(cipher)) {
-        ipsec_mb_ccm_run(ops, count, true);
+    if (!is_gcm(cipher)) {
+        ipsec_mb_aead_run(cipher, ops, count, true);
         return;
     }
     for (size_t i = 0; i < count; i++)
-        message_seal(cipher, ops[i]);
+        gcm_seal(ops[i]);
 }
 
 static void ipsec_mb_open_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
 {
-    if (is_ccm(cipher)) {
-        ipsec_mb_ccm_run(ops, count, false);
+    if (!is_gcm(cipher)) {
+        ipsec_mb_aead_run(cipher, ops, count, false);
         return;
     }
     for (size_t i = 0; i < count; i++)
-        message_open(cipher, ops[i]);
+        gcm_open(ops[i]);
 }
 
 static sealane_result ipsec_mb_seal(backend_op *op)
