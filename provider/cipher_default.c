@@ -25,6 +25,16 @@ static const OSSL_ALGORITHM offered[CIPHERS] = {
                                   "ChaCha20-Poly1305 by the record engine"},
     [CIPHER_AES_128_CCM] = {"AES-128-CCM:id-aes128-CCM:2.16.840.1.101.3.4.1.7", RECORDS_PROPERTIES,
                             cipher_aes128ccm, "AES-128-CCM by the record engine"},
+    [CIPHER_AES_128_CBC_SHA1] = {"AES-128-CBC-HMAC-SHA1", RECORDS_PROPERTIES, cipher_aes128cbc_hmac_sha1,
+                                 "AES-128-CBC with HMAC-SHA1 by the record engine"},
+    [CIPHER_AES_256_CBC_SHA1] = {"AES-256-CBC-HMAC-SHA1", RECORDS_PROPERTIES, cipher_aes256cbc_hmac_sha1,
+                                 "AES-256-CBC with HMAC-SHA1 by the record engine"},
+    [CIPHER_AES_128_CBC_SHA256] = {"AES-128-CBC-HMAC-SHA256", RECORDS_PROPERTIES,
+                                   cipher_aes128cbc_hmac_sha256,
+                                   "AES-128-CBC with HMAC-SHA256 by the record engine"},
+    [CIPHER_AES_256_CBC_SHA256] = {"AES-256-CBC-HMAC-SHA256", RECORDS_PROPERTIES,
+                                   cipher_aes256cbc_hmac_sha256,
+                                   "AES-256-CBC with HMAC-SHA256 by the record engine"},
 };
 
 static void functions_read(cipher_functions *f, const OSSL_DISPATCH *entry)

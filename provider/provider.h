@@ -34,6 +34,10 @@ typedef enum cipher_index {
     CIPHER_AES_256_GCM,
     CIPHER_CHACHA20_POLY1305,
     CIPHER_AES_128_CCM,
+    CIPHER_AES_128_CBC_SHA1,
+    CIPHER_AES_256_CBC_SHA1,
+    CIPHER_AES_128_CBC_SHA256,
+    CIPHER_AES_256_CBC_SHA256,
     CIPHERS,
 } cipher_index;
 
@@ -100,6 +104,8 @@ void error_raise_hsm(const char *file, int line, const char *func, const hsm_err
 void ciphers_setup(provider *prov);
 extern const OSSL_DISPATCH cipher_aes128gcm[], cipher_aes256gcm[];
 extern const OSSL_DISPATCH cipher_chacha20poly1305[], cipher_aes128ccm[];
+extern const OSSL_DISPATCH cipher_aes128cbc_hmac_sha1[], cipher_aes256cbc_hmac_sha1[];
+extern const OSSL_DISPATCH cipher_aes128cbc_hmac_sha256[], cipher_aes256cbc_hmac_sha256[];
 extern const OSSL_DISPATCH keymgmt_rsa[], keymgmt_ec[];
 extern const OSSL_DISPATCH signature_rsa[], signature_ecdsa[];
 extern const OSSL_DISPATCH store_pkcs11[];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every public header of the engine, in C++.
 #include <sealane/aead.h>
+#include <sealane/cbc.h>
 #include <sealane/engine.h>
 #include <sealane/record.h>
 #include <sealane/result.h>

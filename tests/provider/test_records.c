@@ -6,6 +6,7 @@
  */
 #include <stdbool.h>
 #include <stdlib.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/provider.h>
 #include <openssl/rand.h>
@@ -14,7 +15,9 @@
 #include "check.h"
 #include "provider_pair.h"
 
-static const char *const names[] = {"AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305", "AES-128-CCM"};
+static const char *const names[] = {
+    "AES-128-GCM",           "AES-256-GCM",           "ChaCha20-Poly1305",       "AES-128-CCM",
+    "AES-128-CBC-HMAC-SHA1", "AES-256-CBC-HMAC-SHA1", "AES-128-CBC-HMAC-SHA256", "AES-256-CBC-HMAC-SHA256"};
 
 static uint64_t provider_count(const char *name)
 {
@@ -293,6 +296,150 @@ static void tls12_records_agree(void)
         }
 }
 
+/* ---- AES-CBC with HMAC ---- */
+
+static const char *const composites[] = {"AES-128-CBC-HMAC-SHA1", "AES-256-CBC-HMAC-SHA1",
+                                         "AES-128-CBC-HMAC-SHA256", "AES-256-CBC-HMAC-SHA256"};
+
+static EVP_CIPHER_CTX *composite_open(OSSL_LIB_CTX *lib, const char *name, int sealing, unsigned version)
+{
+    static unsigned char key[32] = {1, 2, 3}, iv[16] = {4}, mac_key[32] = {5, 6, 7};
+    EVP_CIPHER *cipher = EVP_CIPHER_fetch(lib, name, NULL);
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    size_t mac_size = 0;
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_uint(OSSL_CIPHER_PARAM_TLS_VERSION, &version),
+                           OSSL_PARAM_construct_size_t(OSSL_CIPHER_PARAM_TLS_MAC_SIZE, &mac_size),
+                           OSSL_PARAM_construct_end()};
+
+    CU_ASSERT_EQUAL(EVP_CipherInit_ex2(ctx, cipher, key, iv, sealing, NULL), 1);
+    CU_ASSERT_EQUAL(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_MAC_KEY,
+                                        strstr(name, "SHA256") != NULL ? 32 : 20, mac_key),
+                    1);
+    CU_ASSERT_EQUAL(EVP_CIPHER_CTX_set_params(ctx, params), 1);
+    EVP_CIPHER_free(cipher);
+    return ctx;
+}
+
+static int composite_aad(EVP_CIPHER_CTX *ctx, unsigned seq, unsigned version, int len)
+{
+    unsigned char aad[13] = {0, 0, 0, 0, 0, 0, (unsigned char)(seq >> 8), (unsigned char)seq, 23};
+
+    aad[9] = (unsigned char)(version >> 8);
+    aad[10] = (unsigned char)version;
+    aad[11] = (unsigned char)(len >> 8);
+    aad[12] = (unsigned char)len;
+    return EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_TLS1_AAD, 13, aad);
+}
+
+static void composite_record(EVP_CIPHER_CTX *seal, EVP_CIPHER_CTX *open[2], unsigned version, unsigned seq,
+                             int len, bool forged)
+{
+    static unsigned char in[16500], record[17000], opened[2][17000];
+    int explicit_len = version > TLS1_VERSION ? 16 : 0, n, pad, total, result[2];
+
+    RAND_bytes(in, (int)sizeof(in));
+    memcpy(record, in, (size_t)(explicit_len + len));
+    pad = composite_aad(seal, seq, version, explicit_len + len);
+    CU_ASSERT_FATAL(pad > 0 && pad < 80);
+    total = explicit_len + len + pad;
+    CU_ASSERT_EQUAL(EVP_CipherUpdate(seal, record, &n, record, total), 1);
+    CU_ASSERT_EQUAL(n, total);
+    if (forged) /* of TLS 1.0 the first block's change is seen as well, by the MAC */
+        record[random_below((unsigned)total)] ^= (unsigned char)(1 << random_below(8));
+    for (int i = 0; i < 2; i++) {
+        memcpy(opened[i], record, (size_t)total);
+        CU_ASSERT_TRUE(composite_aad(open[i], seq, version, total) > 0);
+        result[i] = EVP_CipherUpdate(open[i], opened[i], &n, opened[i], total);
+        if (result[i] == 1) {
+            CU_ASSERT_EQUAL(n, len);
+            CU_ASSERT_EQUAL(memcmp(opened[i] + explicit_len, in + explicit_len, (size_t)len), 0);
+        }
+    }
+    CU_ASSERT_EQUAL(result[0], !forged);
+    CU_ASSERT_EQUAL(result[1], !forged);
+}
+
+static void composite_records_agree(void)
+{
+    static const unsigned versions[] = {TLS1_VERSION, TLS1_1_VERSION, TLS1_2_VERSION};
+
+    for (size_t i = 0; i < 4; i++)
+        for (size_t v = 0; v < 3; v++)
+            for (int ours_seals = 0; ours_seals < 2; ours_seals++) {
+                EVP_CIPHER_CTX *seal = composite_open(ours_seals ? pair_with_sealane : pair_without,
+                                                      composites[i], 1, versions[v]);
+                EVP_CIPHER_CTX *open[] = {composite_open(pair_with_sealane, composites[i], 0, versions[v]),
+                                          composite_open(pair_without, composites[i], 0, versions[v])};
+                for (unsigned seq = 0; seq < 260; seq++)
+                    composite_record(seal, open, versions[v], seq,
+                                     seq < 200 ? 1 + (int)seq : 1 + (int)random_below(16384),
+                                     v > 0 && seq % 5 == 4); /* in TLS 1.0 it would be the last record */
+                EVP_CIPHER_CTX_free(seal);
+                EVP_CIPHER_CTX_free(open[0]);
+                EVP_CIPHER_CTX_free(open[1]);
+            }
+}
+
+/* The multiblock records of one write: returns their length in all. */
+static int multiblock_seal(EVP_CIPHER_CTX *ctx, unsigned seq, unsigned records, const unsigned char *in,
+                           size_t len, unsigned char *out)
+{
+    unsigned char aad[13] = {0, 0, 0, 0, 0, 0, (unsigned char)(seq >> 8), (unsigned char)seq, 23, 3, 3};
+    EVP_CTRL_TLS1_1_MULTIBLOCK_PARAM p = {.inp = aad, .len = len, .interleave = records};
+    int packed = EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_TLS1_1_MULTIBLOCK_AAD, sizeof(p), &p);
+
+    CU_ASSERT_TRUE(packed > (int)len);
+    CU_ASSERT_EQUAL(p.interleave, records);
+    p.out = out;
+    p.inp = in;
+    p.len = len;
+    CU_ASSERT_EQUAL(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_TLS1_1_MULTIBLOCK_ENCRYPT, sizeof(p), &p), packed);
+    return packed;
+}
+
+/* Opens them one by one, and returns how much payload there was. */
+static size_t multiblock_open(EVP_CIPHER_CTX *ctx, unsigned seq, unsigned records, unsigned char *at,
+                              unsigned char *back)
+{
+    size_t got = 0;
+
+    for (unsigned i = 0; i < records; i++) {
+        int len = at[3] << 8 | at[4], n = 0;
+        CU_ASSERT_EQUAL(at[0], 23);
+        CU_ASSERT_TRUE(composite_aad(ctx, seq + i, TLS1_2_VERSION, len) > 0);
+        CU_ASSERT_EQUAL(EVP_CipherUpdate(ctx, at + 5, &n, at + 5, len), 1);
+        memcpy(back + got, at + 5 + 16, (size_t)n);
+        got += (size_t)n;
+        at += 5 + len;
+    }
+    return got;
+}
+
+static void multiblock_agrees(void)
+{
+    static unsigned char in[131072], out[2][140000], back[131072];
+
+    RAND_bytes(in, (int)sizeof(in));
+    for (size_t i = 0; i < 4; i++) {
+        EVP_CIPHER_CTX *seal[] = {composite_open(pair_with_sealane, composites[i], 1, TLS1_2_VERSION),
+                                  composite_open(pair_without, composites[i], 1, TLS1_2_VERSION)};
+        EVP_CIPHER_CTX *open = composite_open(pair_without, composites[i], 0, TLS1_2_VERSION);
+        CU_ASSERT_EQUAL(EVP_CIPHER_CTX_ctrl(seal[0], EVP_CTRL_TLS1_1_MULTIBLOCK_MAX_BUFSIZE, 16384, NULL),
+                        EVP_CIPHER_CTX_ctrl(seal[1], EVP_CTRL_TLS1_1_MULTIBLOCK_MAX_BUFSIZE, 16384, NULL));
+        for (unsigned round = 0; round < 60; round++) {
+            unsigned records = round % 2 == 0 ? 4 : 8, seq = 250 + round * 8;
+            size_t len = records * (round < 50 ? 512 + random_below(2000) : 15872);
+            int ours = multiblock_seal(seal[0], seq, records, in, len, out[0]);
+            CU_ASSERT_EQUAL(ours, multiblock_seal(seal[1], seq, records, in, len, out[1]));
+            CU_ASSERT_EQUAL(multiblock_open(open, seq, records, out[0], back), len);
+            CU_ASSERT_EQUAL(memcmp(in, back, len), 0);
+        }
+        EVP_CIPHER_CTX_free(seal[0]);
+        EVP_CIPHER_CTX_free(seal[1]);
+        EVP_CIPHER_CTX_free(open);
+    }
+}
+
 /* ---- libssl ---- */
 
 static void certificate_make(EVP_PKEY **key, X509 **cert)
@@ -314,6 +461,7 @@ static void tls_end_open(tls_end *end, OSSL_LIB_CTX *lib, bool server, int versi
                          EVP_PKEY *key, X509 *cert)
 {
     end->ctx = SSL_CTX_new_ex(lib, NULL, server ? TLS_server_method() : TLS_client_method());
+    SSL_CTX_set_options(end->ctx, SSL_OP_NO_ENCRYPT_THEN_MAC); /* with it no composite cipher is used */
     SSL_CTX_set_security_level(end->ctx, 0); /* CCM's short tag is below libssl's first level */
     SSL_CTX_set_min_proto_version(end->ctx, version);
     SSL_CTX_set_max_proto_version(end->ctx, version);
@@ -347,20 +495,25 @@ static void tls_connect(tls_end *server, tls_end *client)
     CU_ASSERT_TRUE(SSL_is_init_finished(server->ssl) && SSL_is_init_finished(client->ssl));
 }
 
+static void tls_send(SSL *from, SSL *to, int len)
+{
+    static unsigned char in[140000], out[140000];
+    int got = 0;
+
+    RAND_bytes(in, len);
+    CU_ASSERT_EQUAL(SSL_write(from, in, len), len);
+    while (got < len) {
+        int n = SSL_read(to, out + got, len - got);
+        CU_ASSERT_FATAL(n > 0);
+        got += n;
+    }
+    CU_ASSERT_EQUAL(memcmp(in, out, (size_t)len), 0);
+}
+
 static void tls_talk(SSL *from, SSL *to)
 {
-    static unsigned char in[40000], out[40000];
-
-    RAND_bytes(in, sizeof(in));
     for (int round = 0; round < 60; round++) {
-        int len = round < 30 ? 1 + round * 7 : 1 + (int)random_below(40000), got = 0;
-        CU_ASSERT_EQUAL(SSL_write(from, in, len), len);
-        while (got < len) {
-            int n = SSL_read(to, out + got, len - got);
-            CU_ASSERT_FATAL(n > 0);
-            got += n;
-        }
-        CU_ASSERT_EQUAL(memcmp(in, out, (size_t)len), 0);
+        tls_send(from, to, round < 30 ? 1 + round * 7 : 1 + (int)random_below(40000));
         if (round % 10 == 9 && SSL_version(from) == TLS1_3_VERSION)
             CU_ASSERT_EQUAL(SSL_key_update(from, SSL_KEY_UPDATE_REQUESTED), 1);
     }
@@ -400,11 +553,57 @@ static void libssl_talks_to_libssl_without_us(void)
         {TLS1_2_VERSION, "ECDHE-ECDSA-CHACHA20-POLY1305"}, {TLS1_3_VERSION, "TLS_CHACHA20_POLY1305_SHA256"},
         {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-CCM"},        {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-CCM8"},
         {TLS1_3_VERSION, "TLS_AES_128_CCM_SHA256"},        {TLS1_3_VERSION, "TLS_AES_128_CCM_8_SHA256"},
+        {TLS1_1_VERSION, "ECDHE-ECDSA-AES128-SHA"},        {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-SHA"},
+        {TLS1_2_VERSION, "ECDHE-ECDSA-AES256-SHA"},        {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-SHA256"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         tls_both_ways(pair_with_sealane, pair_without, rows[i].version, rows[i].suite);
         tls_both_ways(pair_without, pair_with_sealane, rows[i].version, rows[i].suite);
     }
+}
+
+/* Long writes: libssl hands four or eight fragments at once to a cipher that can multiblock. */
+static void long_writes_arrive(void)
+{
+    static const struct {
+        int version;
+        const char *suite;
+    } rows[] = {
+        {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-GCM-SHA256"}, {TLS1_3_VERSION, "TLS_CHACHA20_POLY1305_SHA256"},
+        {TLS1_1_VERSION, "ECDHE-ECDSA-AES256-SHA"},        {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-SHA"},
+        {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-SHA256"},
+    };
+    static const int fragments[] = {512, 1000, 4096, 16384};
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (size_t f = 0; f < sizeof(fragments) / sizeof(fragments[0]); f++)
+            for (int ours_sends = 0; ours_sends < 2; ours_sends++) {
+                EVP_PKEY *key;
+                X509 *cert;
+                tls_end server, client;
+                certificate_make(&key, &cert);
+                tls_end_open(&server, ours_sends ? pair_with_sealane : pair_without, true, rows[i].version,
+                             rows[i].suite, key, cert);
+                tls_end_open(&client, ours_sends ? pair_without : pair_with_sealane, false, rows[i].version,
+                             rows[i].suite, NULL, NULL);
+                SSL_set_max_send_fragment(server.ssl, fragments[f]);
+                if (f == 1)
+                    SSL_set_tlsext_max_fragment_length(client.ssl, TLSEXT_max_fragment_length_1024);
+                tls_connect(&server, &client);
+                uint64_t before = provider_count(SEALANE_PARAM_RECORDS_SEALED);
+                tls_send(server.ssl, client.ssl, 65536);
+                if (ours_sends)
+                    CU_ASSERT_TRUE(provider_count(SEALANE_PARAM_RECORDS_SEALED) - before >= 4);
+                tls_send(server.ssl, client.ssl, 65535);
+                tls_send(server.ssl, client.ssl, 131072 + 777);
+                tls_end ends[] = {server, client};
+                for (int k = 0; k < 2; k++) {
+                    SSL_free(ends[k].ssl);
+                    SSL_CTX_free(ends[k].ctx);
+                }
+                EVP_PKEY_free(key);
+                X509_free(cert);
+            }
 }
 
 static void the_provider_tells_who_sealed(void)
@@ -430,6 +629,10 @@ int main(int argc, char **argv)
         {"TLS 1.2 records: libssl's call sequence", tls12_records_agree},
         {"libssl with us talks to libssl without us, both roles, KeyUpdate",
          libssl_talks_to_libssl_without_us},
+        {"long writes and short fragments arrive", long_writes_arrive},
+        {"AES-CBC with HMAC: each opens what the other sealed, and refuses the same forgeries",
+         composite_records_agree},
+        {"AES-CBC with HMAC, multiblock: the sizes agree, and each record opens", multiblock_agrees},
         {"the provider tells which backend sealed", the_provider_tells_who_sealed},
     };
     pair_setup();
