@@ -6,8 +6,9 @@
  * some other token. If several fit, what they show without login, or are logged in for already, is found.
  */
 #include "catalog.h"
+#include "cluster.h"
 #include "error.h"
-#include "key.h"
+#include "find.h"
 #include "locate.h"
 #include "uri.h"
 
@@ -17,15 +18,6 @@
 
 /* ---- Objects of one token ---- */
 
-/* An object as the worker hands it over: keys become hsm_keys on the caller's thread. */
-struct found {
-    hsm_class class;
-    struct keydata *key;
-    uint8_t *cert;
-    size_t cert_len;
-    char *uri, *label;
-};
-
 struct find_task {
     struct task task;
     struct token *token;
@@ -33,18 +25,38 @@ struct find_task {
     hsm_class class;
     bool login;
     struct pin *pin; /* NULL with login: the token's own key pad */
-    struct found *list;
-    size_t count;
+    struct found_list found;
     hsm_error skipped; /* why a private key was left out */
 };
 
 static void found_clear(struct found *f)
 {
     keydata_free(f->key);
+    cluster_free(f->cluster);
     OPENSSL_free(f->cert);
     free(f->uri);
     OPENSSL_free(f->label);
     *f = (struct found){0};
+}
+
+void found_list_clear(struct found_list *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        found_clear(&l->list[i]);
+    OPENSSL_free(l->list);
+    *l = (struct found_list){0};
+}
+
+/* Moves `*f` to the list. */
+static bool found_add(struct found_list *l, struct found *f)
+{
+    struct found *more = OPENSSL_realloc(l->list, (l->count + 1) * sizeof(*more));
+    if (!more)
+        return false;
+    l->list = more;
+    l->list[l->count++] = *f;
+    *f = (struct found){0};
+    return true;
 }
 
 static hsm_status cert_read(struct found *f, struct token *token, const struct place *place,
@@ -83,11 +95,8 @@ static hsm_status object_read(struct find_task *f, struct worker *worker, const 
         return HSM_OK;
     }
     if (status == HSM_OK) {
-        struct found *more = OPENSSL_realloc(f->list, (f->count + 1) * sizeof(*more));
-        if (!more)
+        if (!found_add(&f->found, &found))
             status = error_set(&why, HSM_E_MEMORY, 0, "%s: out of memory", place->where);
-        else
-            (f->list = more)[f->count++] = found;
     }
     if (status == HSM_OK)
         return HSM_OK;
@@ -110,15 +119,6 @@ static hsm_status class_read(struct find_task *f, struct worker *worker, const s
             status = object_read(f, worker, place, all, class, all->list[i].object, err);
     }
     return status;
-}
-
-static void list_clear(struct find_task *f)
-{
-    for (size_t i = 0; i < f->count; i++)
-        found_clear(&f->list[i]);
-    OPENSSL_free(f->list);
-    f->list = NULL;
-    f->count = 0;
 }
 
 /*
@@ -170,7 +170,7 @@ static void find_run(struct task *task, struct worker *worker)
     struct find_task *f = (struct find_task *)task;
     for (unsigned attempt = 0;; attempt++) {
         hsm_error why = {0};
-        list_clear(f);
+        found_list_clear(&f->found);
         hsm_status status = find_once(f, worker, &why);
         task->err = status == HSM_OK ? (hsm_error){0} : why;
         if (status == HSM_OK || !find_repair(f, worker, why.ckr, attempt))
@@ -181,7 +181,7 @@ static void find_run(struct task *task, struct worker *worker)
 static void find_destroy(struct task *task)
 {
     struct find_task *f = (struct find_task *)task;
-    list_clear(f);
+    found_list_clear(&f->found);
     hsm_uri_clear(&f->uri);
     pin_free(f->pin);
     OPENSSL_free(f);
@@ -190,11 +190,6 @@ static void find_destroy(struct task *task)
 static const struct task_ops find_ops = {.run = find_run, .destroy = find_destroy};
 
 /* ---- The caller's thread ---- */
-
-struct result {
-    hsm_object *list;
-    size_t count;
-};
 
 void hsm_objects_free(hsm_object *list, size_t count)
 {
@@ -207,35 +202,12 @@ void hsm_objects_free(hsm_object *list, size_t count)
     free(list);
 }
 
-/* Moves what a worker found to the caller's list. */
-static bool result_add(struct result *r, hsm *h, struct found *f)
-{
-    hsm_object *more = realloc(r->list, (r->count + 1) * sizeof(*more));
-    if (!more)
-        return false;
-    r->list = more;
-    hsm_object *o = &r->list[r->count];
-    *o = (hsm_object){
-        .type = f->class, .cert = f->cert, .cert_len = f->cert_len, .uri = f->uri, .label = f->label};
-    f->cert = NULL;
-    f->uri = f->label = NULL;
-    r->count++;
-    if (!f->key)
-        return true;
-    o->uri = strdup(f->key->uri);
-    o->label = OPENSSL_strdup(f->key->label);
-    o->key = key_new(h, f->key);
-    if (o->key)
-        f->key = NULL;
-    return o->uri && o->label && o->key;
-}
-
 /* A search as the steps below share it. */
 struct search {
     hsm *h;
     const hsm_uri *uri;
     hsm_class class;
-    struct result result;
+    struct found_list *result;
     hsm_error skipped;
 };
 
@@ -264,8 +236,8 @@ static hsm_status token_search(struct search *s, struct token *token, bool login
     if (!task_wait(&f->task, hsm_owner(s->h)->timeout_ms, &why))
         return error_copy(err, &why);
     status = error_copy(err, &f->task.err);
-    for (size_t i = 0; i < f->count && status == HSM_OK; i++) {
-        if (!result_add(&s->result, s->h, &f->list[i]))
+    for (size_t i = 0; i < f->found.count && status == HSM_OK; i++) {
+        if (!found_add(s->result, &f->found.list[i]))
             status = error_set(err, HSM_E_MEMORY, 0, "%s: out of memory", token_where(token));
     }
     if (f->skipped.status != HSM_OK)
@@ -314,16 +286,16 @@ static hsm_status one_token(struct search *s, struct token *token, const struct 
         status = token_search(s, token, false, NULL, err);
         /* A kept PIN may have been refused just now, on reopening: then a new one may be asked for. */
         may_login = slot->login_required && !token_knows_pin(token);
-        if (status != HSM_OK || s->result.count > 0 || !may_login)
-            return status != HSM_OK || s->result.count > 0 ? status
-                                                           : nothing_found(s, token_where(token), err);
+        if (status != HSM_OK || s->result->count > 0 || !may_login)
+            return status != HSM_OK || s->result->count > 0 ? status
+                                                            : nothing_found(s, token_where(token), err);
     }
     status = pin_resolve(&pin, sources, slot->label, err);
     if (status != HSM_OK)
         return status;
     bool login = pin || slot->pin_pad;
     status = token_search(s, token, login, pin, err);
-    if (status != HSM_OK || s->result.count > 0)
+    if (status != HSM_OK || s->result->count > 0)
         return status;
     if (!login && !public_only)
         return error_set(
@@ -341,7 +313,7 @@ static hsm_status many_tokens(struct search *s, const struct slot *slots, size_t
         status = token ? token_search(s, token, false, NULL, err)
                        : error_set(err, HSM_E_MEMORY, 0, "out of memory");
     }
-    if (status != HSM_OK || s->result.count > 0)
+    if (status != HSM_OK || s->result->count > 0)
         return status;
     char there[200];
     slots_describe(slots, count, there, sizeof(there));
@@ -350,19 +322,14 @@ static hsm_status many_tokens(struct search *s, const struct slot *slots, size_t
                      count, there);
 }
 
-hsm_status hsm_find(hsm *h, const hsm_uri *uri, hsm_class type, hsm_pin_callback ask, void *ask_arg,
-                    hsm_object **list, size_t *count, hsm_error *err)
+hsm_status objects_search(hsm *h, const hsm_uri *uri, hsm_class class, const struct pin_sources *sources,
+                          struct found_list *out, hsm_error *err)
 {
-    struct search s = {.h = h, .uri = uri, .class = type == HSM_CLASS_ANY ? uri->type : type};
-    struct pin_sources sources = {uri, hsm_pin_setting(h), ask, ask_arg};
+    struct search s = {.h = h, .uri = uri, .class = class, .result = out};
     struct slot *slots = NULL;
     size_t slot_count = 0;
 
-    *list = NULL;
-    *count = 0;
-    if (type != HSM_CLASS_ANY && uri->type != HSM_CLASS_ANY && type != uri->type)
-        return error_set(err, HSM_E_NO_OBJECT, 0, "a %s is wanted, but the URI names a %s", class_name(type),
-                         class_name(uri->type));
+    *out = (struct found_list){0};
     hsm_status status = tokens_locate(h, uri, &slots, &slot_count, err);
     if (status != HSM_OK)
         return status;
@@ -371,16 +338,73 @@ hsm_status hsm_find(hsm *h, const hsm_uri *uri, hsm_class type, hsm_pin_callback
         if (token)
             token_seen(token);
         status =
-            token ? one_token(&s, token, &sources, err) : error_set(err, HSM_E_MEMORY, 0, "out of memory");
+            token ? one_token(&s, token, sources, err) : error_set(err, HSM_E_MEMORY, 0, "out of memory");
     } else {
         status = many_tokens(&s, slots, slot_count, err);
     }
     slots_free(slots, slot_count);
-    if (status != HSM_OK) {
-        hsm_objects_free(s.result.list, s.result.count);
-        return status;
+    if (status != HSM_OK)
+        found_list_clear(out);
+    return status;
+}
+
+/* ---- For the caller ---- */
+
+/* A key or certificate becomes the caller's. */
+static bool object_fill(hsm_object *o, hsm *h, struct found *f)
+{
+    *o = (hsm_object){
+        .type = f->class, .cert = f->cert, .cert_len = f->cert_len, .uri = f->uri, .label = f->label};
+    f->cert = NULL;
+    f->uri = f->label = NULL;
+    if (!f->key)
+        return true;
+    o->key = key_new(h, f->key, f->cluster);
+    if (!o->key)
+        return false;
+    f->key = NULL;
+    f->cluster = NULL;
+    o->uri = strdup(hsm_key_uri(o->key));
+    o->label = OPENSSL_strdup(hsm_key_label(o->key));
+    return o->uri && o->label;
+}
+
+static hsm_status objects_make(hsm *h, struct found_list *found, hsm_object **list, size_t *count,
+                               hsm_error *err)
+{
+    hsm_object *objects = calloc(found->count, sizeof(*objects));
+    bool good = objects != NULL;
+    size_t made = 0;
+    while (good && made < found->count) {
+        good = object_fill(&objects[made], h, &found->list[made]);
+        made++;
     }
-    *list = s.result.list;
-    *count = s.result.count;
+    if (!good) {
+        hsm_objects_free(objects, made);
+        return error_set(err, HSM_E_MEMORY, 0, "out of memory");
+    }
+    *list = objects;
+    *count = made;
     return HSM_OK;
+}
+
+hsm_status hsm_find(hsm *h, const hsm_uri *uri, hsm_class type, hsm_pin_callback ask, void *ask_arg,
+                    hsm_object **list, size_t *count, hsm_error *err)
+{
+    struct pin_sources sources = {.uri = uri, .setting = hsm_pin_setting(h), .ask = ask, .ask_arg = ask_arg};
+    struct found_list found = {0};
+    struct group *group = group_named(hsm_groups(h), uri);
+
+    *list = NULL;
+    *count = 0;
+    if (type != HSM_CLASS_ANY && uri->type != HSM_CLASS_ANY && type != uri->type)
+        return error_set(err, HSM_E_NO_OBJECT, 0, "a %s is wanted, but the URI names a %s", class_name(type),
+                         class_name(uri->type));
+    hsm_class class = type == HSM_CLASS_ANY ? uri->type : type;
+    hsm_status status = group ? cluster_search(h, group, uri, class, &sources, &found, err)
+                              : objects_search(h, uri, class, &sources, &found, err);
+    if (status == HSM_OK)
+        status = objects_make(h, &found, list, count, err);
+    found_list_clear(&found);
+    return status;
 }

@@ -368,7 +368,7 @@ static hsm_status generate_wait(hsm *h, struct generate_task *g, hsm_key **key, 
         return error_copy(err, &why);
     status = error_copy(err, &g->task.err);
     if (status == HSM_OK) {
-        *key = key_new(h, g->made);
+        *key = key_new(h, g->made, NULL);
         if (*key)
             g->made = NULL;
         else
@@ -382,7 +382,7 @@ hsm_status hsm_generate(hsm *h, const hsm_uri *uri, const hsm_key_spec *spec, hs
                         void *ask_arg, hsm_key **key, hsm_error *err)
 {
     struct token *token = NULL;
-    struct pin_sources sources = {uri, hsm_pin_setting(h), ask, ask_arg};
+    struct pin_sources sources = {.uri = uri, .setting = hsm_pin_setting(h), .ask = ask, .ask_arg = ask_arg};
     *key = NULL;
     hsm_status status = spec_check(uri, spec, err);
     if (status == HSM_OK)

@@ -10,7 +10,14 @@
 
 #include <openssl/crypto.h>
 
-enum { DEFAULT_SESSIONS = 16, DEFAULT_QUEUE = 1024, DEFAULT_TIMEOUT_MS = 10000, DESK_QUEUE = 1024 };
+enum {
+    DEFAULT_SESSIONS = 16,
+    DEFAULT_QUEUE = 1024,
+    DEFAULT_TIMEOUT_MS = 10000,
+    DESK_QUEUE = 1024,
+    KEEPERS = 4,
+    KEEPERS_QUEUE = 256
+};
 
 struct token_entry {
     struct token *token;
@@ -24,8 +31,8 @@ struct hsm {
     bool no_finalize;
     atomic_bool module_released;
     struct token_entry *_Atomic tokens; /* only ever grows, at its head, under the registry lock */
-    struct pool *desk;                  /* of this process or of a parent; under the registry lock */
-    unsigned desk_generation;
+    struct group *groups;
+    struct pool *desk, *keepers; /* of this process or of a parent; under the registry lock */
 };
 
 hsm *hsm_ref(hsm *h)
@@ -60,6 +67,8 @@ hsm_status hsm_new(hsm **out, const hsm_settings *settings, hsm_error *err)
     h->owner.queue = settings->queue ? settings->queue : DEFAULT_QUEUE;
     h->owner.timeout_ms = settings->timeout_ms ? settings->timeout_ms : DEFAULT_TIMEOUT_MS;
     status = pin_setting_read(&h->pin, settings->pin, err);
+    if (status == HSM_OK)
+        status = groups_read(&h->groups, settings->groups, err);
     if (status != HSM_OK)
         goto out;
     h->owner.module = module_get(settings->module_path, settings->init_args);
@@ -70,31 +79,55 @@ hsm_status hsm_new(hsm **out, const hsm_settings *settings, hsm_error *err)
     *out = h;
     return HSM_OK;
 out:
+    groups_free(h->groups);
     pin_setting_clear(&h->pin);
     OPENSSL_free(h);
     return status;
 }
 
-struct pool *hsm_desk(hsm *h)
+struct group *hsm_groups(hsm *h)
+{
+    return h->groups;
+}
+
+/* The pool at `*place` if it is of this process, else a new one. */
+static struct pool *own_pool(struct pool **place, const struct pool_settings *settings)
 {
     registry_lock();
-    struct pool *desk = h->desk_generation == process_generation() ? h->desk : NULL;
+    struct pool *pool = *place && pool_is_own(*place) ? *place : NULL;
     registry_unlock();
-    if (desk)
-        return desk;
-    struct pool *fresh = pool_new(&(struct pool_settings){
-        .name = "sealane-desk", .where = module_path(h->owner.module), .limit = 1, .queue_max = DESK_QUEUE});
+    if (pool)
+        return pool;
+    struct pool *fresh = pool_new(settings);
     registry_lock();
-    desk = h->desk_generation == process_generation() ? h->desk : NULL;
-    if (!desk && fresh) {
-        h->desk = desk = fresh;
-        h->desk_generation = process_generation();
+    pool = *place && pool_is_own(*place) ? *place : NULL;
+    if (!pool && fresh) {
+        *place = pool = fresh;
         fresh = NULL;
     }
     registry_unlock();
     pool_free(fresh);
-    pin_lock(h->pin.pin); /* first use in this process */
+    return pool;
+}
+
+struct pool *hsm_desk(hsm *h)
+{
+    bool first = !h->desk || !pool_is_own(h->desk);
+    struct pool *desk = own_pool(&h->desk, &(struct pool_settings){.name = "sealane-desk",
+                                                                   .where = module_path(h->owner.module),
+                                                                   .limit = 1,
+                                                                   .queue_max = DESK_QUEUE});
+    if (first)
+        pin_lock(h->pin.pin);
     return desk;
+}
+
+struct pool *hsm_keepers(hsm *h)
+{
+    return own_pool(&h->keepers, &(struct pool_settings){.name = "sealane-keeper",
+                                                         .where = module_path(h->owner.module),
+                                                         .limit = KEEPERS,
+                                                         .queue_max = KEEPERS_QUEUE});
 }
 
 static struct token *token_find(hsm *h, const struct slot *slot)
@@ -139,8 +172,10 @@ static bool workers_stop(hsm *h)
     h->owner.stopped = true;
     for (struct token_entry *e = h->tokens; e; e = e->next)
         all = token_stop(e->token, h->owner.timeout_ms) && all;
-    if (h->desk && h->desk_generation == process_generation())
+    if (h->desk)
         all = pool_stop(h->desk, h->owner.timeout_ms) && all;
+    if (h->keepers) /* they wait for the others, so they come last */
+        all = pool_stop(h->keepers, h->owner.timeout_ms) && all;
     if (!all)
         library_pin((const void *)&hsm_shutdown);
     return all;
@@ -165,6 +200,8 @@ void hsm_free(hsm *h)
         OPENSSL_free(e);
     }
     pool_free(h->desk);
+    pool_free(h->keepers);
+    groups_free(h->groups);
     pin_setting_clear(&h->pin);
     OPENSSL_free(h);
 }

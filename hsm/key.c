@@ -4,6 +4,7 @@
  * no longer good. Using it is operation.c.
  */
 #include "key.h"
+#include "cluster.h"
 #include "error.h"
 #include "hsm-int.h"
 #include "public.h"
@@ -16,6 +17,7 @@ struct hsm_key {
     atomic_uint refs;
     hsm *hsm;
     struct keydata *data;
+    struct cluster *cluster;
 };
 
 CK_OBJECT_CLASS class_number(hsm_class class)
@@ -161,7 +163,7 @@ hsm_status keydata_locate(struct keydata *data, struct worker *worker, const str
 
 /* ---- The caller's handle ---- */
 
-hsm_key *key_new(hsm *h, struct keydata *data)
+hsm_key *key_new(hsm *h, struct keydata *data, struct cluster *cluster)
 {
     hsm_key *key = OPENSSL_zalloc(sizeof(*key));
     if (!key)
@@ -169,6 +171,7 @@ hsm_key *key_new(hsm *h, struct keydata *data)
     atomic_init(&key->refs, 1);
     key->hsm = hsm_ref(h);
     key->data = data;
+    key->cluster = cluster;
     return key;
 }
 
@@ -183,6 +186,7 @@ void hsm_key_free(hsm_key *key)
     if (!key || atomic_fetch_sub(&key->refs, 1) != 1)
         return;
     keydata_free(key->data);
+    cluster_free(key->cluster);
     hsm_free(key->hsm);
     OPENSSL_free(key);
 }
@@ -197,6 +201,11 @@ struct keydata *key_data(const hsm_key *key)
     return key->data;
 }
 
+struct cluster *key_cluster(const hsm_key *key)
+{
+    return key->cluster;
+}
+
 const hsm_public *hsm_key_public(const hsm_key *key)
 {
     return &key->data->public;
@@ -209,7 +218,7 @@ bool hsm_key_is_private(const hsm_key *key)
 
 const char *hsm_key_uri(const hsm_key *key)
 {
-    return key->data->uri;
+    return key->cluster ? cluster_uri(key->cluster) : key->data->uri;
 }
 
 const char *hsm_key_label(const hsm_key *key)

@@ -38,8 +38,13 @@ void keydata_free(struct keydata *data);
 hsm_status keydata_locate(struct keydata *data, struct worker *worker, const struct place *place,
                           unsigned long *object, hsm_error *err);
 
-/* The caller's handle; takes over the reference to `data` and takes one to `h`. NULL if out of memory. */
-hsm_key *key_new(hsm *h, struct keydata *data);
+struct cluster;
+/*
+ * The caller's handle; takes over the references to `data` and `cluster` (NULL: one token alone has it), and
+ * takes one to `h`. NULL if out of memory: nothing is taken over.
+ */
+hsm_key *key_new(hsm *h, struct keydata *data, struct cluster *cluster);
+struct cluster *key_cluster(const hsm_key *key);
 hsm *key_hsm(const hsm_key *key);
 struct keydata *key_data(const hsm_key *key);
 

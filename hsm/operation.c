@@ -4,9 +4,11 @@
  * (the token's files repair, this file repeats). Hashing and padding have been done by the caller, or are
  * done by him with the result.
  */
+#include "cluster.h"
 #include "error.h"
 #include "hsm-int.h"
 #include "key.h"
+#include "process.h"
 
 #include <string.h>
 
@@ -16,8 +18,10 @@ struct hsm_job {
     struct task task; /* first: a job is a task */
     hsm_key *key;     /* the caller's reference; NULL once he has gone */
     unsigned timeout_ms;
-    struct keydata *data;
-    hsm_mechanism mech; /* its label points behind the input */
+    struct keydata *data;    /* the key in the token that does it */
+    struct cluster *cluster; /* the tokens that could; NULL if it is one alone */
+    uint32_t tried;          /* members of it */
+    hsm_mechanism mech;      /* its label points behind the input */
     uint8_t out[HSM_OUTPUT_MAX];
     CK_ULONG out_len;
     size_t in_len;
@@ -283,6 +287,8 @@ static void operation_run(struct task *task, struct worker *worker)
         tried |= 1u << what;
         repair(what, job->data, worker);
     }
+    if (status == HSM_OK && job->cluster)
+        (void)cluster_report(job->cluster, job->data, &(hsm_error){.status = HSM_OK});
     if (status == HSM_OK)
         atomic_fetch_add(&owner->signatures, 1);
     else if (!worker->retire)
@@ -294,10 +300,29 @@ static void job_destroy(struct task *task)
 {
     struct hsm_job *job = (struct hsm_job *)task;
     keydata_free(job->data);
+    cluster_free(job->cluster);
     OPENSSL_clear_free(job, job_size(&job->mech, job->in_len));
 }
 
-static const struct task_ops operation_ops = {.run = operation_run, .destroy = job_destroy};
+/* The operation has failed in one token of several: the next one, if it was the token's failure. */
+static struct pool *job_elsewhere(struct task *task)
+{
+    struct hsm_job *job = (struct hsm_job *)task;
+    struct keydata *next = NULL;
+    if (job->cluster && cluster_report(job->cluster, job->data, &task->err))
+        next = cluster_pick(job->cluster, &job->tried);
+    if (!next)
+        return NULL;
+    registry_lock(); /* for job_again, on a thread that has lost patience meanwhile */
+    struct keydata *last = job->data;
+    job->data = next;
+    registry_unlock();
+    keydata_free(last);
+    return token_pool(next->token);
+}
+
+static const struct task_ops operation_ops = {
+    .run = operation_run, .destroy = job_destroy, .elsewhere = job_elsewhere};
 
 /* ---- On the caller's thread ---- */
 
@@ -345,7 +370,9 @@ static hsm_status input_check(hsm_key *key, const hsm_mechanism *mech, size_t in
     return HSM_OK;
 }
 
-static struct hsm_job *job_new(hsm_key *key, const hsm_mechanism *mech, const uint8_t *in, size_t in_len)
+/* `tried`: members of the key's group that shall not do it. */
+static struct hsm_job *job_new(hsm_key *key, const hsm_mechanism *mech, const uint8_t *in, size_t in_len,
+                               uint32_t tried)
 {
     /* FIPS 186-4 section 6.4: the leftmost bits of a longer digest; some tokens refuse to do that themselves.
      */
@@ -359,7 +386,9 @@ static struct hsm_job *job_new(hsm_key *key, const hsm_mechanism *mech, const ui
     task_init(&job->task, &operation_ops);
     job->task.op = schemes[mech->scheme].kind;
     job->timeout_ms = hsm_owner(key_hsm(key))->timeout_ms;
-    job->data = keydata_ref(key_data(key));
+    job->cluster = cluster_ref(key_cluster(key));
+    job->tried = tried;
+    job->data = job->cluster ? cluster_pick(job->cluster, &job->tried) : keydata_ref(key_data(key));
     job->mech = *mech;
     job->in_len = in_len;
     if (in_len > 0)
@@ -370,6 +399,22 @@ static struct hsm_job *job_new(hsm_key *key, const hsm_mechanism *mech, const ui
     return job;
 }
 
+/* To the first member that takes it, if there are several. */
+static hsm_status job_submit(struct hsm_job *job, hsm_job_done done, void *arg, hsm_error *err)
+{
+    hsm_error why = {0};
+    hsm_status status = token_submit(job->data->token, &job->task, done, arg, &why);
+    while (status != HSM_OK && job->cluster && cluster_report(job->cluster, job->data, &why)) {
+        struct keydata *next = cluster_pick(job->cluster, &job->tried);
+        if (!next)
+            break;
+        keydata_free(job->data);
+        job->data = next;
+        status = token_submit(next->token, &job->task, done, arg, &why);
+    }
+    return status == HSM_OK ? HSM_OK : error_copy(err, &why);
+}
+
 hsm_status hsm_submit(hsm_key *key, const hsm_mechanism *mech, const uint8_t *in, size_t in_len,
                       hsm_job_done done, void *arg, hsm_job **out, hsm_error *err)
 {
@@ -377,12 +422,16 @@ hsm_status hsm_submit(hsm_key *key, const hsm_mechanism *mech, const uint8_t *in
     hsm_status status = input_check(key, mech, in_len, err);
     if (status != HSM_OK)
         return status;
-    struct hsm_job *job = job_new(key, mech, in, in_len);
+    struct hsm_job *job = job_new(key, mech, in, in_len, 0);
     if (!job)
         return error_set(err, HSM_E_MEMORY, 0, "key '%s': out of memory", hsm_key_label(key));
     job->key = hsm_key_ref(key);
     *out = job;
-    status = token_submit(job->data->token, &job->task, done, arg, err);
+    if (job->cluster)
+        cluster_tend(job->cluster, key_hsm(key));
+    status = job->data ? job_submit(job, done, arg, err)
+                       : error_set(err, HSM_E_NO_OBJECT, 0, "key '%s': no token of its group has it any more",
+                                   hsm_key_label(key));
     if (status != HSM_OK) {
         *out = NULL;
         job->key = NULL;
@@ -398,11 +447,49 @@ bool hsm_job_ready(hsm_job *job)
 }
 
 /* Is the token's answer of the length that it must have? A decrypted message may be shorter. */
-static bool output_fits(const hsm_job *job)
+static bool output_fits(const hsm_job *job, const hsm_key *key)
 {
-    size_t most = hsm_output_len(job->key, job->mech.scheme);
+    size_t most = hsm_output_len(key, job->mech.scheme);
     bool shorter = job->mech.scheme == HSM_RSA_PKCS1_DECRYPT || job->mech.scheme == HSM_RSA_OAEP_DECRYPT;
     return shorter ? job->out_len <= most : job->out_len == most;
+}
+
+/*
+ * The token has not answered in time. If others could do it the same operation begins anew in one of them;
+ * NULL if not. The old job is still a worker's and may not come back.
+ */
+static struct hsm_job *job_again(struct hsm_job *old, hsm_key *key, const hsm_error *why)
+{
+    registry_lock();
+    struct keydata *data = keydata_ref(old->data);
+    uint32_t tried = old->tried;
+    registry_unlock();
+    bool others = cluster_report(old->cluster, data, why);
+    keydata_free(data);
+    struct hsm_job *job = others ? job_new(key, &old->mech, old->in, old->in_len, tried) : NULL;
+    if (job && (!job->data || job_submit(job, NULL, NULL, NULL) != HSM_OK)) {
+        task_discard(&job->task);
+        job = NULL;
+    }
+    return job;
+}
+
+/* Waits for the result, in one token or, if that hangs, in another. NULL: there is none, `err` says why. */
+static struct hsm_job *job_wait(struct hsm_job *job, hsm_key *key, hsm_error *err)
+{
+    while (job) {
+        struct hsm_job *late = job->cluster ? job : NULL;
+        if (late)
+            task_hold(&late->task);
+        bool ready = task_wait(&job->task, job->timeout_ms, err);
+        if (!ready)
+            job = late && err->status == HSM_E_TIMEOUT ? job_again(late, key, err) : NULL;
+        if (late)
+            task_release(&late->task);
+        if (ready)
+            break;
+    }
+    return job;
 }
 
 /* The key is let go last: it may hold the hsm that the job's token belongs to. */
@@ -411,13 +498,14 @@ hsm_status hsm_job_finish(hsm_job *job, uint8_t *out, size_t *out_len, hsm_error
     hsm_key *key = job->key;
     hsm_status status = HSM_OK;
     hsm_error why = {0};
-    if (!task_wait(&job->task, job->timeout_ms, &why)) {
+    job = job_wait(job, key, &why);
+    if (!job) {
         status = error_copy(err, &why);
         goto out;
     }
     if (job->task.err.status != HSM_OK)
         status = error_copy(err, &job->task.err);
-    else if (!output_fits(job))
+    else if (!output_fits(job, key))
         status = error_set(err, HSM_E_TOKEN, 0, "key '%s': the token's answer has %lu bytes instead of %zu",
                            hsm_key_label(key), job->out_len, hsm_output_len(key, job->mech.scheme));
     else if (*out_len < job->out_len)

@@ -197,6 +197,10 @@ hsm_status pin_resolve(struct pin **out, const struct pin_sources *sources, cons
         return pin_from_text(out, sources->uri->pin_value, "pin-value of the URI", err);
     if (sources->uri->pin_source)
         return pin_from_source(out, sources->uri->pin_source, "pin-source of the URI", err);
+    if (sources->kept) {
+        *out = pin_copy(sources->kept);
+        return *out ? HSM_OK : error_set(err, HSM_E_MEMORY, 0, "token '%s': no memory for a PIN", label);
+    }
     if (sources->setting->file)
         return pin_from_source(out, sources->setting->file, "PIN setting", err);
     if (sources->setting->pin) {

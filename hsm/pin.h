@@ -38,7 +38,8 @@ void pin_setting_clear(struct pin_setting *setting);
 
 /* Who may know a PIN, in the order in which they are asked. */
 struct pin_sources {
-    const hsm_uri *uri; /* its pin-value or pin-source */
+    const hsm_uri *uri;     /* its pin-value or pin-source */
+    const struct pin *kept; /* of a URI that is gone; may be NULL */
     const struct pin_setting *setting;
     hsm_pin_callback ask; /* may be NULL */
     void *ask_arg;

@@ -41,8 +41,6 @@ void pool_give_up(struct pool *pool, struct task *task);
 
 /* ---- task.c ---- */
 
-bool pool_is_foreign(const struct pool *pool);
-void task_hold(struct task *task);
 /* It ran, or was refused: it goes to another pool if it can, or else is complete. */
 void task_end(struct task *task);
 bool task_is_wanted(struct task *task);

@@ -280,6 +280,11 @@ void pool_limit(struct pool *pool, unsigned limit)
     pthread_mutex_unlock(&pool->lock);
 }
 
+bool pool_is_own(const struct pool *pool)
+{
+    return pool->generation == process_generation();
+}
+
 unsigned pool_queued(struct pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
@@ -303,7 +308,7 @@ bool pool_is_stuck(struct pool *pool)
 
 bool pool_stop(struct pool *pool, unsigned bound_ms)
 {
-    if (pool->generation != process_generation())
+    if (!pool_is_own(pool))
         return true;
     struct timespec deadline = deadline_after(bound_ms);
     pthread_mutex_lock(&pool->lock);
@@ -335,7 +340,7 @@ void pool_free(struct pool *pool)
 {
     /* At exit another thread may be walking the list (pools_stop_all): let the process take the memory along.
      */
-    if (!pool || pool->generation != process_generation() || gate_is_shut())
+    if (!pool || !pool_is_own(pool) || gate_is_shut())
         return;
     registry_lock();
     for (struct pool **p = &all_pools; *p; p = &(*p)->next_pool) {

@@ -89,6 +89,7 @@ bool task_is_ready(struct task *task);
  */
 bool task_wait(struct task *task, unsigned timeout_ms, hsm_error *err);
 void task_release(struct task *task);
+void task_hold(struct task *task); /* one more reference, for task_release */
 /* The caller goes. A task that still waits is taken out of the queue; `done` will not be called any more. */
 void task_abandon(struct task *task);
 
@@ -104,6 +105,7 @@ struct pool_settings {
 struct pool *pool_new(const struct pool_settings *settings); /* NULL if out of memory */
 /* Lowers the number of threads that may be started from now on; never below 1. */
 void pool_limit(struct pool *pool, unsigned limit);
+bool pool_is_own(const struct pool *pool); /* of this process, not of a parent */
 unsigned pool_queued(struct pool *pool);
 /* Tasks that wait or run. */
 unsigned pool_load(struct pool *pool);

@@ -20,9 +20,10 @@ void task_init(struct task *task, const struct task_ops *ops)
     cond_init(&task->changed);
 }
 
-bool pool_is_foreign(const struct pool *pool)
+/* Of a parent. */
+static bool task_is_foreign(const struct task *task)
 {
-    return pool && pool->generation != process_generation();
+    return task->home && !pool_is_own(task->home);
 }
 
 void task_hold(struct task *task)
@@ -34,7 +35,7 @@ void task_release(struct task *task)
 {
     if (atomic_fetch_sub(&task->refs, 1) != 1)
         return;
-    if (!pool_is_foreign(task->home)) { /* destroying a lock that a thread of the parent holds is undefined */
+    if (!task_is_foreign(task)) { /* destroying a lock that a thread of the parent holds is undefined */
         pthread_mutex_destroy(&task->lock);
         pthread_cond_destroy(&task->changed);
     }
@@ -168,7 +169,7 @@ hsm_status task_submit(struct pool *pool, struct task *task, hsm_job_done done, 
 
 bool task_is_ready(struct task *task)
 {
-    if (pool_is_foreign(task->home))
+    if (task_is_foreign(task))
         return true; /* to be found out by task_wait: nobody will ever finish it here */
     pthread_mutex_lock(&task->lock);
     bool ready = task->ready || task->expired;
@@ -179,7 +180,7 @@ bool task_is_ready(struct task *task)
 /* One that is running stays watched: it may be stuck in the module all the same. */
 void task_abandon(struct task *task)
 {
-    if (!pool_is_foreign(task->home)) {
+    if (!task_is_foreign(task)) {
         pthread_mutex_lock(&task->lock);
         task->abandoned = true;
         struct pool *pool = task->pool;
@@ -194,7 +195,7 @@ void task_abandon(struct task *task)
 
 bool task_wait(struct task *task, unsigned timeout_ms, hsm_error *err)
 {
-    if (pool_is_foreign(task->home)) {
+    if (task_is_foreign(task)) {
         error_set(err, HSM_E_SHUTDOWN, 0,
                   "%s: the operation was begun before a fork and stays with the parent", task->home->where);
         task_release(task);

@@ -140,6 +140,18 @@ unsigned token_queued(struct token *t)
     return live && live->generation == process_generation() ? pool_queued(live->pool) : 0;
 }
 
+unsigned token_load(struct token *t)
+{
+    struct token_live *live = t->live;
+    return live && live->generation == process_generation() ? pool_load(live->pool) : 0;
+}
+
+struct pool *token_pool(struct token *t)
+{
+    struct token_live *live = t->owner->stopped ? NULL : token_live(t);
+    return live ? live->pool : NULL;
+}
+
 unsigned token_sessions(struct token *t)
 {
     struct token_live *live = t->live;

@@ -45,9 +45,13 @@ void token_seen(struct token *t);
 /* In this process, now. */
 unsigned token_queued(struct token *t);
 unsigned token_sessions(struct token *t);
+unsigned token_load(struct token *t); /* operations that wait or run */
 
 /* Queues a task for the workers of this token. */
 hsm_status token_submit(struct token *t, struct task *task, hsm_job_done done, void *arg, hsm_error *err);
+
+/* Where to queue tasks. NULL if out of memory, or after the end. */
+struct pool *token_pool(struct token *t);
 
 /* ---- On a worker ---- */
 

@@ -5,6 +5,7 @@
  * Records come from the engine, keys from the hsm room; this room only speaks libcrypto's language. Nothing
  * here touches the token: a daemon loads its configuration, then forks, then serves.
  */
+#include <stdio.h>
 #include <string.h>
 #include <openssl/crypto.h>
 #include <openssl/params.h>
@@ -207,6 +208,8 @@ static bool keys_setup(provider *prov)
         return true;
     if (hsm_new(&prov->keys, &prov->set.hsm, &err) != HSM_OK) {
         RAISE_HSM(&err);
+        /* libcrypto drops the error and goes on without us: see settings.c. */
+        fprintf(stderr, "sealane: provider not loaded: %s\n", err.text);
         return false;
     }
     return true;

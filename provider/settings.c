@@ -26,6 +26,7 @@ enum key {
     SESSIONS,
     QUEUE,
     TIMEOUT_MS,
+    TOKEN_GROUP,
     KEYS
 };
 
@@ -43,6 +44,7 @@ static const char *const key_names[KEYS] = {
     [SESSIONS] = "sealane-sessions",
     [QUEUE] = "sealane-queue",
     [TIMEOUT_MS] = "sealane-timeout-ms",
+    [TOKEN_GROUP] = "sealane-token-group",
 };
 
 /*
@@ -203,6 +205,8 @@ static bool setting_read(settings *set, enum key key, const char *value)
         return number_read(&set->hsm.queue, name, value, 1, 1000000);
     case TIMEOUT_MS:
         return number_read(&set->hsm.timeout_ms, name, value, 1, 600000);
+    case TOKEN_GROUP:
+        return (set->hsm.groups = OPENSSL_strdup(value)) != NULL;
     case KEYS:
         break;
     }
@@ -238,6 +242,7 @@ void settings_clear(settings *set)
 {
     OPENSSL_free((char *)set->hsm.module_path);
     OPENSSL_free((char *)set->hsm.init_args);
+    OPENSSL_free((char *)set->hsm.groups);
     if (set->hsm.pin != NULL)
         OPENSSL_clear_free((char *)set->hsm.pin, strlen(set->hsm.pin));
     memset(set, 0, sizeof(*set));

@@ -299,6 +299,56 @@ static int add_main(void *arg)
     return 0;
 }
 
+struct copy {
+    const char *token, *label;
+    uint8_t id;
+    EVP_PKEY *key;
+};
+
+/* Both halves of a P-256 key as objects of the token. */
+static void key_store(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session, const struct copy *c)
+{
+    uint8_t point[67] = {0x04, 65}, value[32];
+    size_t len = 0;
+    BIGNUM *d = NULL;
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    CK_OBJECT_CLASS private = CKO_PRIVATE_KEY, public = CKO_PUBLIC_KEY;
+    CK_KEY_TYPE type = CKK_EC;
+    uint8_t id = c->id;
+    CK_ATTRIBUTE names[] = {{CKA_KEY_TYPE, &type, sizeof(type)},
+                            {CKA_TOKEN, &yes, 1},
+                            {CKA_LABEL, (void *)(uintptr_t)c->label, strlen(c->label)},
+                            {CKA_ID, &id, 1},
+                            {CKA_EC_PARAMS, (void *)(uintptr_t)curves[0].oid, curves[0].len}};
+    CK_ATTRIBUTE a[10];
+    CK_OBJECT_HANDLE object;
+    MUST(EVP_PKEY_get_octet_string_param(c->key, OSSL_PKEY_PARAM_PUB_KEY, point + 2, 65, &len) == 1 &&
+         len == 65 && EVP_PKEY_get_bn_param(c->key, OSSL_PKEY_PARAM_PRIV_KEY, &d) == 1 &&
+         BN_bn2binpad(d, value, sizeof(value)) == sizeof(value));
+    BN_free(d);
+    memcpy(a, names, sizeof(names));
+    a[5] = (CK_ATTRIBUTE){CKA_CLASS, &private, sizeof(private)};
+    a[6] = (CK_ATTRIBUTE){CKA_VALUE, value, sizeof(value)};
+    a[7] = (CK_ATTRIBUTE){CKA_SIGN, &yes, 1};
+    a[8] = (CK_ATTRIBUTE){CKA_SENSITIVE, &yes, 1};
+    a[9] = (CK_ATTRIBUTE){CKA_EXTRACTABLE, &no, 1};
+    MUST(f->C_CreateObject(session, a, 10, &object) == CKR_OK);
+    a[5] = (CK_ATTRIBUTE){CKA_CLASS, &public, sizeof(public)};
+    a[6] = (CK_ATTRIBUTE){CKA_EC_POINT, point, sizeof(point)};
+    a[7] = (CK_ATTRIBUTE){CKA_VERIFY, &yes, 1};
+    MUST(f->C_CreateObject(session, a, 8, &object) == CKR_OK);
+}
+
+static int copy_main(void *arg)
+{
+    const struct copy *c = arg;
+    CK_FUNCTION_LIST *f = fixture_functions();
+    MUST(f->C_Initialize(NULL) == CKR_OK);
+    key_store(f, token_make(f, c->token), c);
+    (void)f->C_Finalize(NULL);
+    return 0;
+}
+
 static void counters_clear(void)
 {
     memset((void *)counted, 0, sizeof(*counted));
@@ -315,6 +365,12 @@ void fixture_start(void)
 void fixture_add_token(const char *token, const char *key)
 {
     MUST(run_child(add_main, &(struct token_and_key){token, key}, true) == 0);
+    counters_clear();
+}
+
+void fixture_add_copy(const char *token, const char *label, uint8_t id, EVP_PKEY *key)
+{
+    MUST(run_child(copy_main, &(struct copy){token, label, id, key}, true) == 0);
     counters_clear();
 }
 

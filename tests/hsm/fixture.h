@@ -7,6 +7,7 @@
 #define TESTS_HSM_FIXTURE_H
 
 #include <CUnit/CUnit.h>
+#include <openssl/evp.h>
 #include <p11-kit/pkcs11.h>
 
 #include "../modules/count.h"
@@ -35,6 +36,9 @@ const char *fixture_module(void);
 
 /* A further token with one P-256 key of that label, CKA_ID 1. */
 void fixture_add_token(const char *token, const char *key);
+
+/* A further token with `key`, a P-256 key of libcrypto, under that label and id: several tokens may hold it. */
+void fixture_add_copy(const char *token, const char *label, uint8_t id, EVP_PKEY *key);
 
 /* ---- Short ways to say what most tests say ---- */
 

@@ -85,8 +85,7 @@ static int exit_while_the_token_hangs(void *arg)
     hsm_job *job = NULL;
     start_signing(arg, 0);
     counted->hold = 1;
-    if (hsm_submit(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, NULL, NULL, &job, NULL) !=
-        HSM_OK)
+    if (hsm_submit(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, NULL, NULL, &job, NULL) != HSM_OK)
         return 92;
     while (counted->held == 0)
         sched_yield();

@@ -93,8 +93,7 @@ static hsm_job *submit(atomic_int *calls)
     hsm_job *job = NULL;
     hsm_error err = {0};
     CU_ASSERT_EQUAL_FATAL(
-        hsm_submit(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, wake, calls, &job, &err),
-        HSM_OK);
+        hsm_submit(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, wake, calls, &job, &err), HSM_OK);
     return job;
 }
 

@@ -97,6 +97,13 @@ typedef struct hsm_settings {
     unsigned sessions;       /* most sessions and worker threads at once; default 16, capped by the token */
     unsigned queue;          /* most operations waiting; default 1024 */
     unsigned timeout_ms;     /* longest wait for one operation; default 10000 */
+    /*
+     * Groups of tokens that hold the same keys: "NAME: MEMBER, MEMBER | NAME: MEMBER, ...". A member is the
+     * label of a token, or a pkcs11: URI with attributes of a token and, if its PIN is its own, a pin-source.
+     * A URI whose token attribute is NAME then means all of them: operations are spread over those that are
+     * in order, and one that fails because of a token is given to the next. NULL: none.
+     */
+    const char *groups;
     bool no_finalize;        /* leave the module initialised at unload (pkcs11-provider's quirk no-deinit) */
 } hsm_settings;
 
