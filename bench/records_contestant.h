@@ -14,7 +14,7 @@
 #include "backend.h"
 #include "records_workload.h"
 
-#define CONTESTANTS_MAX 24
+#define CONTESTANTS_MAX 32
 
 typedef struct contestant contestant;
 
@@ -48,7 +48,9 @@ extern const contestant contestant_record;
 extern const contestant contestant_batch;
 extern const contestant contestant_evp_tls13;
 extern const contestant contestant_evp_tls12;
-extern const contestant contestant_libssl;
+extern const contestant contestant_libssl, contestant_libssl_sealane;
+extern const contestant contestant_libssl_tls12, contestant_libssl_tls12_sealane;
+extern const contestant contestant_libssl_long, contestant_libssl_long_sealane;
 extern const contestant contestant_ipsec_mb;
 extern const contestant contestant_bound; /* records_bound.h */
 extern const contestant contestant_bound_mixed;

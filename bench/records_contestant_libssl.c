@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whole libssl: SSL_write() into and SSL_read() from memory BIOs, one record per call, as a program that does
- * its own socket work uses it. A batch is as many connections. TLS 1.3 where the cipher has a suite of it;
- * CBC with MAC-then-encrypt, so that the stitched cipher is used. The other end of each connection makes the
- * records to open, or reads back what was sealed, outside of the clock.
+ * Whole libssl, unmodified: SSL_write() into and SSL_read() from memory BIOs, one record per call, as a
+ * program that does its own socket work uses it. A batch is as many connections. TLS 1.3 where the cipher has
+ * a suite of it; CBC with MAC-then-encrypt, so that the stitched cipher is used. The other end of each
+ * connection makes the records to open, or reads back what was sealed, outside of the clock.
+ *
+ * All that twice: with the default provider, and with sealane.so beside it and preferred for records. And a
+ * whole batch in one SSL_write() of one connection: what libssl batches by itself (multiblock, for CBC).
  */
 #include "records_contestant.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/err.h>
+#include <openssl/provider.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include "records_reference.h"
@@ -24,9 +28,39 @@ struct libssl {
     workload load;
     SSL_CTX *client_ctx, *server_ctx;
     struct connection connections[BATCH_MAX];
+    bool at_once; /* a batch is one write of one connection */
     size_t payload_len;
     uint8_t *payload, *received;
 };
+
+/* ---- Which provider ---- */
+
+/* With sealane.so preferred for records; NULL if it cannot be loaded. Lives as long as the program. */
+static OSSL_LIB_CTX *sealane_context(void)
+{
+    static OSSL_LIB_CTX *context;
+
+    if (context != NULL)
+        return context;
+    context = OSSL_LIB_CTX_new();
+    if (context != NULL && OSSL_PROVIDER_set_default_search_path(context, BENCH_PROVIDER_DIR) == 1 &&
+        OSSL_PROVIDER_load(context, "default") != NULL && OSSL_PROVIDER_load(context, "sealane") != NULL &&
+        EVP_set_default_properties(context, "?sealane.records=yes") == 1)
+        return context;
+    OSSL_LIB_CTX_free(context);
+    context = NULL;
+    return NULL;
+}
+
+static OSSL_LIB_CTX *context_of(const contestant *who)
+{
+    return strstr(who->name, "sealane") != NULL ? sealane_context() : reference_context();
+}
+
+static bool tls12_only(const contestant *who)
+{
+    return strstr(who->name, "tls12") != NULL;
+}
 
 /* ---- Which suite ---- */
 
@@ -61,8 +95,8 @@ static bool cipher_fits(const SSL_CIPHER *c, const subject *s)
            tag_fits(c, s);
 }
 
-/* Narrows both ends to the suite of that cipher, TLS 1.3 first. */
-static bool suite_narrow(SSL_CTX *ctx, const subject *s)
+/* Narrows both ends to the suite of that cipher, TLS 1.3 first unless it is not wanted. */
+static bool suite_narrow(SSL_CTX *ctx, const subject *s, bool only_tls12)
 {
     STACK_OF(SSL_CIPHER) * all;
     const SSL_CIPHER *found = NULL;
@@ -75,7 +109,8 @@ static bool suite_narrow(SSL_CTX *ctx, const subject *s)
     all = SSL_CTX_get_ciphers(ctx);
     for (int i = 0; i < sk_SSL_CIPHER_num(all); i++) {
         const SSL_CIPHER *c = sk_SSL_CIPHER_value(all, i);
-        if (found == NULL && cipher_fits(c, s))
+        if (found == NULL && cipher_fits(c, s) &&
+            !(only_tls12 && strcmp(SSL_CIPHER_get_version(c), "TLSv1.3") == 0))
             found = c;
     }
     if (found == NULL)
@@ -109,16 +144,17 @@ static bool certificate_use(SSL_CTX *ctx)
     return done;
 }
 
-static SSL_CTX *context_new(const SSL_METHOD *method, const subject *s)
+static SSL_CTX *context_new(const SSL_METHOD *method, const contestant *who, const subject *s)
 {
-    SSL_CTX *ctx = SSL_CTX_new_ex(reference_context(), NULL, method);
+    OSSL_LIB_CTX *library = context_of(who);
+    SSL_CTX *ctx = library == NULL ? NULL : SSL_CTX_new_ex(library, NULL, method);
 
     if (ctx == NULL)
         return NULL;
     /* Tickets and their bookkeeping are the handshake's business. */
     SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    if (suite_narrow(ctx, s))
+    if (suite_narrow(ctx, s, tls12_only(who)))
         return ctx;
     SSL_CTX_free(ctx);
     return NULL;
@@ -163,64 +199,111 @@ static void libssl_end(runner *r)
     ERR_clear_error();
 }
 
-static bool libssl_carries(const contestant *who, const workload *load)
+static bool suite_there(const contestant *who, const workload *load)
 {
-    SSL_CTX *ctx = context_new(TLS_method(), load->subject);
+    SSL_CTX *ctx = context_new(TLS_method(), who, load->subject);
 
-    (void)who;
     SSL_CTX_free(ctx);
     ERR_clear_error();
     return ctx != NULL;
 }
 
-static runner *libssl_begin(const contestant *who, const workload *load)
+static bool libssl_carries(const contestant *who, const workload *load)
+{
+    if (tls12_only(who) && load->subject->kind == SUBJECT_CBC_HMAC)
+        return false; /* it has nothing else, and is there already */
+    return suite_there(who, load);
+}
+
+/* Fragments of a write of at least four. */
+static bool long_carries(const contestant *who, const workload *load)
+{
+    return load->subject->kind == SUBJECT_CBC_HMAC && load->batch >= 4 && load->batch <= 16 &&
+           load->sealing && suite_there(who, load);
+}
+
+static runner *runner_make(const contestant *who, const workload *load, bool at_once)
 {
     struct libssl *l = calloc(1, sizeof(*l));
+    const size_t connections = at_once ? 1 : load->batch;
 
     if (l == NULL)
         return NULL;
     l->base.who = who;
     l->load = *load;
+    l->at_once = at_once;
     /* The records of the others' rings, in number: long enough to be timed. */
     l->base.count = load->size >= 4096 ? 8 : 64;
     l->base.count = load->batch > l->base.count ? load->batch : l->base.count / load->batch * load->batch;
-    l->payload = malloc(load->size);
-    l->received = malloc(load->size);
-    l->client_ctx = context_new(TLS_client_method(), load->subject);
-    l->server_ctx = context_new(TLS_server_method(), load->subject);
+    l->payload = malloc(load->size * load->batch);
+    l->received = malloc(load->size * load->batch);
+    l->client_ctx = context_new(TLS_client_method(), who, load->subject);
+    l->server_ctx = context_new(TLS_server_method(), who, load->subject);
     if (l->payload == NULL || l->received == NULL || l->client_ctx == NULL || l->server_ctx == NULL ||
         !certificate_use(l->server_ctx))
         goto failed;
-    for (size_t i = 0; i < load->batch; i++)
+    for (size_t i = 0; i < connections; i++)
         if (!connection_make(l, &l->connections[i]))
             goto failed;
     l->payload_len = load->size - (SSL_version(l->connections[0].client) == TLS1_3_VERSION);
-    memset(l->payload, 0x5a, load->size);
+    if (at_once) {
+        l->payload_len *= load->batch;
+        SSL_set_max_send_fragment(l->connections[0].client, (long)(load->size < 512 ? 512 : load->size));
+    }
+    memset(l->payload, 0x5a, l->payload_len);
     return &l->base;
 failed:
     runner_end(&l->base);
     return NULL;
 }
 
+static runner *libssl_begin(const contestant *who, const workload *load)
+{
+    return runner_make(who, load, false);
+}
+
+static runner *long_begin(const contestant *who, const workload *load)
+{
+    return runner_make(who, load, true);
+}
+
 /* ---- Records ---- */
+
+/* Calls in a run, each on the next connection. */
+static size_t calls(const struct libssl *l)
+{
+    return l->at_once ? l->base.count / l->load.batch : l->base.count;
+}
+
+static struct connection *connection_of(struct libssl *l, size_t call)
+{
+    return &l->connections[l->at_once ? 0 : call % l->load.batch];
+}
 
 static bool all_write(struct libssl *l)
 {
     bool right = true;
 
-    for (size_t i = 0; i < l->base.count; i++)
-        right &= SSL_write(l->connections[i % l->load.batch].client, l->payload, (int)l->payload_len) ==
-                 (int)l->payload_len;
+    for (size_t i = 0; i < calls(l); i++)
+        right &=
+            SSL_write(connection_of(l, i)->client, l->payload, (int)l->payload_len) == (int)l->payload_len;
     return right;
 }
 
+/* One record per call; what was written at once comes in several. */
 static bool all_read(struct libssl *l)
 {
     bool right = true;
 
-    for (size_t i = 0; i < l->base.count; i++)
-        right &= SSL_read(l->connections[i % l->load.batch].server, l->received, (int)l->load.size) ==
-                 (int)l->payload_len;
+    for (size_t i = 0; i < calls(l); i++) {
+        size_t got = 0;
+        int n;
+        do {
+            n = SSL_read(connection_of(l, i)->server, l->received + got, (int)(l->payload_len - got));
+            got += n > 0 ? (size_t)n : 0;
+        } while (n > 0 && got < l->payload_len);
+        right &= got == l->payload_len;
+    }
     return right;
 }
 
@@ -232,7 +315,7 @@ static bool libssl_restore(runner *r)
 
     if (waiting && !all_read(l))
         return false;
-    memset(l->received, 0, l->load.size);
+    memset(l->received, 0, l->payload_len);
     return l->load.sealing || all_write(l);
 }
 
@@ -252,11 +335,25 @@ static bool libssl_verify(runner *r)
     return memcmp(l->payload, l->received, l->payload_len) == 0;
 }
 
-const contestant contestant_libssl = {.name = "libssl",
-                                      .what = "SSL_write() and SSL_read() through memory BIOs",
-                                      .carries = libssl_carries,
-                                      .begin = libssl_begin,
-                                      .restore = libssl_restore,
-                                      .run = libssl_run,
-                                      .verify = libssl_verify,
-                                      .end = libssl_end};
+#define CONTESTANT(identifier, called, says, carrying, beginning)                                            \
+    const contestant identifier = {.name = called,                                                           \
+                                   .what = says,                                                             \
+                                   .carries = carrying,                                                      \
+                                   .begin = beginning,                                                       \
+                                   .restore = libssl_restore,                                                \
+                                   .run = libssl_run,                                                        \
+                                   .verify = libssl_verify,                                                  \
+                                   .end = libssl_end}
+
+CONTESTANT(contestant_libssl, "libssl", "SSL_write() and SSL_read() through memory BIOs", libssl_carries,
+           libssl_begin);
+CONTESTANT(contestant_libssl_sealane, "libssl-sealane", "the same with sealane.so preferred for records",
+           libssl_carries, libssl_begin);
+CONTESTANT(contestant_libssl_tls12, "libssl-tls12", "SSL_write() and SSL_read(), TLS 1.2", libssl_carries,
+           libssl_begin);
+CONTESTANT(contestant_libssl_tls12_sealane, "libssl-tls12-sealane",
+           "the same with sealane.so preferred for records", libssl_carries, libssl_begin);
+CONTESTANT(contestant_libssl_long, "libssl-long", "one SSL_write() of a whole batch of fragments",
+           long_carries, long_begin);
+CONTESTANT(contestant_libssl_long_sealane, "libssl-long-sealane",
+           "the same with sealane.so preferred for records", long_carries, long_begin);

@@ -6,16 +6,27 @@
 #include <sealane/engine.h>
 #include "backends.h"
 
-_Static_assert(SEALANE_BACKENDS_MAX + 9 <= CONTESTANTS_MAX, "the list has no room for all");
+_Static_assert(SEALANE_BACKENDS_MAX + 14 <= CONTESTANTS_MAX, "the list has no room for all");
 
 const contestant *const *contestants_list(size_t *count)
 {
     static contestant direct[SEALANE_BACKENDS_MAX];
     static const contestant *list[CONTESTANTS_MAX];
     static const contestant *const rest[] = {
-        &contestant_aead,      &contestant_record,    &contestant_batch,
-        &contestant_evp_tls13, &contestant_evp_tls12, &contestant_libssl,
-        &contestant_ipsec_mb,  &contestant_bound,     &contestant_bound_mixed,
+        &contestant_aead,
+        &contestant_record,
+        &contestant_batch,
+        &contestant_evp_tls13,
+        &contestant_evp_tls12,
+        &contestant_libssl,
+        &contestant_libssl_sealane,
+        &contestant_libssl_tls12,
+        &contestant_libssl_tls12_sealane,
+        &contestant_libssl_long,
+        &contestant_libssl_long_sealane,
+        &contestant_ipsec_mb,
+        &contestant_bound,
+        &contestant_bound_mixed,
     };
     static size_t filled;
     sealane_backend_info info[SEALANE_BACKENDS_MAX];

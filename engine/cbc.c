@@ -128,6 +128,15 @@ const char *cbc_backend_for(sealane_cipher_id cipher, bool sealing, size_t count
     return choice.backend == NOBODY ? "none" : backends[choice.backend]->name;
 }
 
+size_t cbc_lanes(sealane_cipher_id cipher)
+{
+    struct choice choice;
+
+    table_setup();
+    choice = choose(sealane_cipher_get(cipher), true, false, PORTION);
+    return choice.backend == NOBODY ? 1 : backends[choice.backend]->lanes();
+}
+
 /* ---- Lengths ---- */
 
 size_t cbc_sealed_len(const cbc_key *key, size_t payload_len)

@@ -85,6 +85,9 @@ void cbc_key_free(cbc_key *key);
 void cbc_seal(cbc_op *const ops[], size_t count);
 void cbc_open(cbc_op *const ops[], size_t count);
 
+/* Records of that cipher which are best sealed at once; 1: one is as good as many. */
+size_t cbc_lanes(sealane_cipher_id cipher);
+
 /* Who would take `count` records of `len` bytes of payload each, and why. `cipher` is one of CBC. */
 const char *cbc_backend_for(sealane_cipher_id cipher, bool sealing, size_t count, const char **why);
 
@@ -93,6 +96,7 @@ const char *cbc_backend_for(sealane_cipher_id cipher, bool sealing, size_t count
 typedef struct cbc_backend {
     const char *name;           /* as that of backend.h's tables over the same library */
     const char *(*probe)(void); /* NULL or what is missing */
+    size_t (*lanes)(void);      /* records that it seals side by side; after a probe that missed nothing */
     /* An expanded key: in memory of alignment 64 that the caller gives and wipes. */
     size_t state_size;
     sealane_result (*key_init)(void *state, const cbc_key *key);

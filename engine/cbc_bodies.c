@@ -45,6 +45,11 @@ void sealane_cbc_free(sealane_cbc *cbc)
     free(cbc);
 }
 
+size_t sealane_cbc_lanes(sealane_cipher_id cipher)
+{
+    return cipher < SEALANE_CBC_FIRST || cipher >= SEALANE_CBC_END ? 1 : cbc_lanes(cipher);
+}
+
 size_t sealane_cbc_sealed_len(const sealane_cbc *cbc, size_t payload_len)
 {
     return CBC_IV_LEN + cbc_sealed_len(cbc->key, payload_len);

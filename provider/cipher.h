@@ -47,6 +47,16 @@ int cipher_theirs_init(cipher_index index, void *theirs, bool sealing, const uin
 bool cipher_theirs_set_bytes(cipher_index index, void *theirs, const char *name, const void *data,
                              size_t len);
 
+/* Most names differ in their first letters, so this is done before strcmp() would be called. */
+static inline bool cipher_param_is(const OSSL_PARAM *p, const char *name)
+{
+    const char *key = p->key;
+
+    while (*key == *name && *name != '\0')
+        key++, name++;
+    return *key == *name;
+}
+
 /*
  * A dispatch table. What needs no context is the default provider's word, and so are the lists of parameters:
  * they depend on its version. `family` names the functions that need a context, `index` is a cipher_index.

@@ -418,13 +418,13 @@ static bool tag_get(aead *ctx, OSSL_PARAM *p)
 /* libssl asks for IVLEN per TLS 1.3 record and for TAG per sealed one: those come first. */
 static bool get_ours(aead *ctx, OSSL_PARAM *p)
 {
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_IVLEN) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_IVLEN))
         return OSSL_PARAM_set_size_t(p, ctx->iv_len);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_AEAD_TAG) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_AEAD_TAG))
         return tag_get(ctx, p);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_AEAD_TLS1_AAD_PAD) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_AEAD_TLS1_AAD_PAD))
         return OSSL_PARAM_set_size_t(p, ctx->tls_pad);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_KEYLEN) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_KEYLEN))
         return OSSL_PARAM_set_size_t(p, ctx->cipher->key_len);
     return false;
 }
@@ -438,8 +438,8 @@ static bool question_only(const OSSL_PARAM *p)
 {
     for (; p->key != NULL; p++)
         if (p->data_type == OSSL_PARAM_OCTET_PTR || p->data_type == OSSL_PARAM_UTF8_PTR ||
-            strcmp(p->key, OSSL_CIPHER_PARAM_AEAD_TAG) == 0 ||
-            strcmp(p->key, OSSL_CIPHER_PARAM_AEAD_TLS1_GET_IV_GEN) == 0)
+            cipher_param_is(p, OSSL_CIPHER_PARAM_AEAD_TAG) ||
+            cipher_param_is(p, OSSL_CIPHER_PARAM_AEAD_TLS1_GET_IV_GEN))
             return false;
     return true;
 }
@@ -540,19 +540,19 @@ static bool key_len_same(const aead *ctx, const OSSL_PARAM *p)
 /* libssl says version and MAC size to every cipher; no AEAD of the default provider listens. */
 static bool set_ours(aead *ctx, const OSSL_PARAM *p)
 {
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_AEAD_TLS1_AAD) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_AEAD_TLS1_AAD))
         return tls_aad_set(ctx, p);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_AEAD_TAG) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_AEAD_TAG))
         return tag_set(ctx, p);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_AEAD_IVLEN) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_AEAD_IVLEN))
         return iv_len_set(ctx, p);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_AEAD_TLS1_IV_FIXED) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_AEAD_TLS1_IV_FIXED))
         return p->data_type == OSSL_PARAM_OCTET_STRING && ctx->family->iv_fixed != NULL &&
                ctx->family->iv_fixed(ctx, p->data, p->data_size);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_KEYLEN) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_KEYLEN))
         return key_len_same(ctx, p);
-    return strcmp(p->key, OSSL_CIPHER_PARAM_TLS_VERSION) == 0 ||
-           strcmp(p->key, OSSL_CIPHER_PARAM_TLS_MAC_SIZE) == 0;
+    return cipher_param_is(p, OSSL_CIPHER_PARAM_TLS_VERSION) ||
+           cipher_param_is(p, OSSL_CIPHER_PARAM_TLS_MAC_SIZE);
 }
 
 int aead_set_ctx_params(void *vctx, const OSSL_PARAM params[])

@@ -24,6 +24,7 @@
 #define VERSION_TLS11     0x0302
 #define MULTIBLOCK_MIN    4096 /* of payload, as the default provider has it */
 #define MULTIBLOCK_EIGHT  8192
+#define PART_MIN          1024 /* of payload, in a record that is one of more than libssl asked for */
 
 typedef struct cbc {
     const provider *prov;
@@ -288,6 +289,48 @@ static void parts_divide(size_t len, unsigned records, size_t *part, size_t *las
     }
 }
 
+/*
+ * libssl asks for as many records as there are whole fragments, 4 or 8. Where the engine has more lanes they
+ * are filled with shorter records: hash and cipher are serial within a record, so a write of 64 KB in 16
+ * records takes less than half of the time that it takes in 4. Nobody needs the records to be long.
+ */
+static unsigned records_fit(const cbc *ctx, unsigned records, size_t len)
+{
+    const size_t lanes = sealane_cbc_lanes(ctx->cipher->id);
+
+    while (records * 2 <= lanes && len / (records * 2) >= PART_MIN)
+        records *= 2;
+    return records;
+}
+
+/* EVP_CTRL_TLS1_1_MULTIBLOCK_MAX_BUFSIZE: room per fragment, for as many records as it may become. */
+static size_t fragment_room(const cbc *ctx)
+{
+    const size_t lanes = sealane_cbc_lanes(ctx->cipher->id), records = lanes <= 4 ? 1 : lanes / 4;
+    const size_t most = RECORD_HEADER_LEN + SEALANE_CBC_IV_LEN + ctx->cipher->tag_len + SEALANE_CBC_IV_LEN;
+
+    return ctx->fragment_max + records * most;
+}
+
+/*
+ * How many records a write becomes, and the length of all of it. 0: the default provider sees to it.
+ * libssl says the number, and gives the length where that of the header should be; who says the length in
+ * the header leaves the number to us, and has room for no more than the default provider makes.
+ */
+static unsigned records_choose(const cbc *ctx, const uint8_t *aad, size_t said, unsigned wanted, size_t *len)
+{
+    *len = (size_t)aad[11] << 8 | aad[12];
+    if (sealane_cbc_lanes(ctx->cipher->id) < 4)
+        return 0;
+    if (*len != 0)
+        return *len < MULTIBLOCK_MIN ? 0 : *len < MULTIBLOCK_EIGHT ? 4 : 8;
+    *len = said;
+    wanted = wanted / 4 * 4;
+    if (wanted != 4 && wanted != 8)
+        return 0;
+    return ctx->fragment_max == 0 ? wanted : records_fit(ctx, wanted, said);
+}
+
 /* EVP_CTRL_TLS1_1_MULTIBLOCK_AAD */
 static bool multiblock_announce(cbc *ctx, const OSSL_PARAM params[], const OSSL_PARAM *p)
 {
@@ -300,16 +343,8 @@ static bool multiblock_announce(cbc *ctx, const OSSL_PARAM params[], const OSSL_
         wanted == NULL || !OSSL_PARAM_get_uint(wanted, &records) || !ctx->sealing || !ctx->has_key ||
         !ctx->has_mac_key || (aad[9] << 8 | aad[10]) < VERSION_TLS11)
         return false;
-    len = (size_t)aad[11] << 8 | aad[12];
-    if (len != 0 && len < MULTIBLOCK_MIN)
-        return false;
-    if (len != 0) { /* the length is said, and the number of records is ours to choose */
-        records = len >= MULTIBLOCK_EIGHT ? 8 : 4;
-    } else { /* libssl's way: so many records, and the length of all where that of the header should be */
-        records = records / 4 * 4;
-        len = p->data_size;
-    }
-    if (records != 4 && records != 8)
+    records = records_choose(ctx, aad, p->data_size, records, &len);
+    if (records == 0)
         return false;
     memcpy(ctx->first_header, aad, sizeof(ctx->first_header));
     ctx->first_there = true;
@@ -348,7 +383,7 @@ static bool multiblock_seal(cbc *ctx, const OSSL_PARAM params[], const OSSL_PARA
 {
     const OSSL_PARAM *wanted = OSSL_PARAM_locate_const(params, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_INTERLEAVE);
     const OSSL_PARAM *from = OSSL_PARAM_locate_const(params, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_ENC_IN);
-    sealane_cbc_op ops[8];
+    sealane_cbc_op ops[SEALANE_CBC_BATCH_MAX];
     size_t part, last, at = 0;
     unsigned records;
 
@@ -374,20 +409,20 @@ static bool multiblock_seal(cbc *ctx, const OSSL_PARAM params[], const OSSL_PARA
 /* libssl asks for AAD_PAD per record. */
 static bool get_ours(const cbc *ctx, OSSL_PARAM *p)
 {
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_AEAD_TLS1_AAD_PAD) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_AEAD_TLS1_AAD_PAD))
         return OSSL_PARAM_set_size_t(p, ctx->pad);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_IVLEN) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_IVLEN))
         return OSSL_PARAM_set_size_t(p, SEALANE_CBC_IV_LEN);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_KEYLEN) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_KEYLEN))
         return OSSL_PARAM_set_size_t(p, ctx->cipher->key_len);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_ENC_LEN) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_ENC_LEN))
         return OSSL_PARAM_set_size_t(p, ctx->sealed_len);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_AAD_PACKLEN) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_AAD_PACKLEN))
         return OSSL_PARAM_set_uint(p, ctx->packed_len);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_INTERLEAVE) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_INTERLEAVE))
         return OSSL_PARAM_set_uint(p, ctx->interleave);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_MAX_BUFSIZE) == 0)
-        return ctx->fragment_max != 0 && OSSL_PARAM_set_size_t(p, packed_record_len(ctx, ctx->fragment_max));
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_MAX_BUFSIZE))
+        return ctx->fragment_max != 0 && OSSL_PARAM_set_size_t(p, fragment_room(ctx));
     return false;
 }
 
@@ -428,21 +463,21 @@ static bool version_set(cbc *ctx, const OSSL_PARAM *p)
  */
 static bool set_ours(cbc *ctx, const OSSL_PARAM params[], const OSSL_PARAM *p)
 {
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_AEAD_TLS1_AAD) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_AEAD_TLS1_AAD))
         return announce(ctx, p);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_AEAD_MAC_KEY) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_AEAD_MAC_KEY))
         return mac_key_set(ctx, p);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_TLS_VERSION) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_TLS_VERSION))
         return version_set(ctx, p);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_MAX_SEND_FRAGMENT) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_MAX_SEND_FRAGMENT))
         return OSSL_PARAM_get_size_t(p, &ctx->fragment_max);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_AAD) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_AAD))
         return multiblock_announce(ctx, params, p);
-    if (strcmp(p->key, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_ENC) == 0)
+    if (cipher_param_is(p, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_ENC))
         return multiblock_seal(ctx, params, p);
-    return strcmp(p->key, OSSL_CIPHER_PARAM_TLS_MAC_SIZE) == 0 ||
-           strcmp(p->key, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_ENC_IN) == 0 ||
-           strcmp(p->key, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_INTERLEAVE) == 0;
+    return cipher_param_is(p, OSSL_CIPHER_PARAM_TLS_MAC_SIZE) ||
+           cipher_param_is(p, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_ENC_IN) ||
+           cipher_param_is(p, OSSL_CIPHER_PARAM_TLS1_MULTIBLOCK_INTERLEAVE);
 }
 
 static int cbc_set_ctx_params(void *vctx, const OSSL_PARAM params[])

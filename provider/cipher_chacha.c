@@ -29,10 +29,13 @@ static bool chacha_ready(const aead *ctx, size_t len)
 static bool chacha_record(aead *ctx, uint8_t *record, size_t len, size_t *out_len)
 {
     uint8_t nonce[AEAD_IV_LEN];
+    uint64_t low, sequence;
 
     memcpy(nonce, ctx->iv, sizeof(nonce));
-    for (size_t i = 0; i < SEQUENCE_LEN; i++)
-        nonce[AEAD_IV_LEN - SEQUENCE_LEN + i] ^= ctx->tls_aad[i];
+    memcpy(&low, nonce + AEAD_IV_LEN - SEQUENCE_LEN, SEQUENCE_LEN);
+    memcpy(&sequence, ctx->tls_aad, SEQUENCE_LEN);
+    low ^= sequence;
+    memcpy(nonce + AEAD_IV_LEN - SEQUENCE_LEN, &low, SEQUENCE_LEN);
     if (!aead_record_run(ctx, nonce, record, len - TAG_LEN))
         return false;
     *out_len = ctx->sealing ? len : len - TAG_LEN;

@@ -179,9 +179,15 @@ static void openssl_decrypt(cbc_op *const ops[], void *const states[], size_t co
     }
 }
 
+static size_t openssl_lanes(void)
+{
+    return 1;
+}
+
 const cbc_backend cbc_backend_openssl = {
     .name = "openssl",
     .probe = libcrypto_probe,
+    .lanes = openssl_lanes,
     .state_size = sizeof(struct openssl_state),
     .key_init = openssl_key_init,
     .key_clear = openssl_key_clear,

@@ -58,6 +58,12 @@ sealane_result sealane_cbc_new(sealane_cbc **out, sealane_cipher_id cipher, bool
                                size_t key_len, const uint8_t *mac_key, size_t mac_key_len);
 void sealane_cbc_free(sealane_cbc *cbc);
 
+/*
+ * How many records of that cipher are best sealed in one call here, at most SEALANE_CBC_BATCH_MAX. 1: nothing
+ * is gained by many.
+ */
+size_t sealane_cbc_lanes(sealane_cipher_id cipher);
+
 /* Bytes of a body with such a payload, its IV included. */
 size_t sealane_cbc_sealed_len(const sealane_cbc *cbc, size_t payload_len);
 
