@@ -241,6 +241,48 @@ static bool is_word(const char *s, size_t len, const char *word)
     return len == strlen(word) && strncasecmp(s, word, len) == 0;
 }
 
+/* xtext (RFC 3461, 4): printable, no "=" and no "+" but before two upper-case hexadecimal digits. */
+static bool is_xtext(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (s[i] < '!' || s[i] > '~' || s[i] == '=')
+            return false;
+        if (s[i] != '+')
+            continue;
+        for (size_t k = 1; k <= 2; k++)
+            if (i + k >= len ||
+                !((s[i + k] >= '0' && s[i + k] <= '9') || (s[i + k] >= 'A' && s[i + k] <= 'F')))
+                return false;
+        i += 2;
+    }
+    return len > 0;
+}
+
+/* Keeps a value that came for the first time; false if it came before or is too long. */
+static bool keep_value(char *out, size_t size, const char *value, size_t len)
+{
+    if (out[0] != '\0' || len == 0 || len >= size)
+        return false;
+    memcpy(out, value, len);
+    out[len] = '\0';
+    return true;
+}
+
+static const char *parse_dsn_of_mail(const char *word, size_t len, struct mail_parameters *params)
+{
+    if (len > 6 && strncasecmp(word, "ENVID=", 6) == 0)
+        return is_xtext(word + 6, len - 6) &&
+                       keep_value(params->envid, sizeof params->envid, word + 6, len - 6)
+                   ? NULL
+                   : bad_parameter;
+    if (len > 4 && strncasecmp(word, "RET=", 4) == 0)
+        return (is_word(word + 4, len - 4, "FULL") || is_word(word + 4, len - 4, "HDRS")) &&
+                       keep_value(params->ret, sizeof params->ret, word + 4, len - 4)
+                   ? NULL
+                   : bad_parameter;
+    return "555 5.5.4 Parameter not recognised";
+}
+
 static const char *parse_parameter(const char *word, size_t len, struct mail_parameters *params)
 {
     if (len > 5 && strncasecmp(word, "SIZE=", 5) == 0) {
@@ -259,16 +301,77 @@ static const char *parse_parameter(const char *word, size_t len, struct mail_par
             return bad_parameter;
         params->smtputf8 = true;
     } else {
-        return "555 5.5.4 Parameter not recognised";
+        return parse_dsn_of_mail(word, len, params);
     }
     return NULL;
+}
+
+/* "NEVER", or a list of the others, each once (RFC 3461, 4.1). */
+static bool is_notify(const char *s, size_t len)
+{
+    static const char *const words[] = {"SUCCESS", "FAILURE", "DELAY"};
+    unsigned seen = 0;
+
+    if (is_word(s, len, "NEVER"))
+        return true;
+    while (len > 0) {
+        size_t word = 0, kind = 0;
+        while (word < len && s[word] != ',')
+            word++;
+        while (kind < 3 && !is_word(s, word, words[kind]))
+            kind++;
+        if (kind == 3 || (seen & 1u << kind) != 0)
+            return false;
+        seen |= 1u << kind;
+        s += word;
+        len -= word;
+        if (len > 0 && (s++, --len) == 0)
+            return false; /* nothing behind the comma */
+    }
+    return seen != 0;
+}
+
+/* "type;xtext", RFC 3461, 4.2; RFC 6533, 3, has UTF-8 in it for the type utf-8. */
+static bool is_orcpt(const char *s, size_t len)
+{
+    const char *semicolon = memchr(s, ';', len);
+
+    return semicolon != NULL && semicolon > s && is_xtext(s, (size_t)(semicolon - s)) &&
+           is_xtext(semicolon + 1, len - (size_t)(semicolon + 1 - s));
+}
+
+static const char *parse_dsn_of_rcpt(const char *word, size_t len, struct recipient_parameters *params)
+{
+    if (len > 7 && strncasecmp(word, "NOTIFY=", 7) == 0)
+        return is_notify(word + 7, len - 7) &&
+                       keep_value(params->notify, sizeof params->notify, word + 7, len - 7)
+                   ? NULL
+                   : bad_parameter;
+    if (len > 6 && strncasecmp(word, "ORCPT=", 6) == 0)
+        return is_orcpt(word + 6, len - 6) &&
+                       keep_value(params->orcpt, sizeof params->orcpt, word + 6, len - 6)
+                   ? NULL
+                   : bad_parameter;
+    return "555 5.5.4 Parameter not recognised";
+}
+
+/* The next word of `args` behind blanks; false if there is none. */
+static bool take_word(const char *args, size_t len, size_t *at, const char **word, size_t *word_len)
+{
+    while (*at < len && args[*at] == ' ')
+        (*at)++;
+    *word = args + *at;
+    while (*at < len && args[*at] != ' ')
+        (*at)++;
+    *word_len = (size_t)(args + *at - *word);
+    return *word_len > 0;
 }
 
 const char *command_parse_mail(const char *args, size_t len, struct path *path,
                                struct mail_parameters *params)
 {
-    const char *wrong = NULL;
-    size_t used;
+    const char *wrong = NULL, *word;
+    size_t used, word_len;
 
     memset(params, 0, sizeof *params);
     if (!take_keyword(&args, &len, "FROM:"))
@@ -276,28 +379,26 @@ const char *command_parse_mail(const char *args, size_t len, struct path *path,
     used = parse_path(args, len, path, true, false);
     if (used == 0 || !text_is_utf8(args, used) || (used < len && args[used] != ' '))
         return "501 5.1.7 Bad sender address syntax";
-    while (wrong == NULL && used < len) {
-        size_t start = used;
-        while (used < len && args[used] != ' ')
-            used++;
-        if (used > start)
-            wrong = parse_parameter(args + start, used - start, params);
-        else
-            used++;
-    }
+    while (wrong == NULL && take_word(args, len, &used, &word, &word_len))
+        wrong = parse_parameter(word, word_len, params);
     if (wrong == NULL && path->utf8 && !params->smtputf8)
         wrong = "553 5.6.7 Non-ASCII address needs SMTPUTF8";
     return wrong;
 }
 
-const char *command_parse_rcpt(const char *args, size_t len, struct path *path)
+const char *command_parse_rcpt(const char *args, size_t len, struct path *path,
+                               struct recipient_parameters *params)
 {
-    size_t used;
+    const char *wrong = NULL, *word;
+    size_t used, word_len;
 
+    memset(params, 0, sizeof *params);
     if (!take_keyword(&args, &len, "TO:"))
         return "501 5.5.4 Syntax: RCPT TO:<address>";
     used = parse_path(args, len, path, false, true);
-    if (used == 0 || !text_is_utf8(args, used))
+    if (used == 0 || !text_is_utf8(args, used) || (used < len && args[used] != ' '))
         return "501 5.1.3 Bad recipient address syntax";
-    return used == len ? NULL : "555 5.5.4 Parameter not recognised";
+    while (wrong == NULL && take_word(args, len, &used, &word, &word_len))
+        wrong = parse_dsn_of_rcpt(word, word_len, params);
+    return wrong;
 }

@@ -51,16 +51,25 @@ struct mail_parameters {
     bool has_size;
     bool body_8bit; /* BODY=8BITMIME, RFC 6152 */
     bool has_body;
-    bool smtputf8; /* RFC 6531 */
+    bool smtputf8;   /* RFC 6531 */
+    char ret[5];     /* RET=, RFC 3461, 4.3: "FULL", "HDRS" or "" */
+    char envid[101]; /* ENVID=, RFC 3461, 4.4, as it came; "" if it did not */
+};
+
+/* Of RCPT, RFC 3461, 4.1 and 4.2, as they came; "" if they did not. */
+struct recipient_parameters {
+    char notify[29]; /* the longest is "SUCCESS,FAILURE,DELAY" */
+    char orcpt[501];
 };
 
 /*
- * The argument of MAIL ("FROM:<path> parameters") and RCPT ("TO:<path>"). They return NULL, or the whole
+ * The argument of MAIL ("FROM:<path> parameters") and RCPT ("TO:<path> parameters"). They return NULL, or the whole
  * reply line (static, without CRLF) that says what is wrong.
  */
 const char *command_parse_mail(const char *args, size_t len, struct path *path,
                                struct mail_parameters *params);
-const char *command_parse_rcpt(const char *args, size_t len, struct path *path);
+const char *command_parse_rcpt(const char *args, size_t len, struct path *path,
+                               struct recipient_parameters *params);
 
 /* A name that may stand in EHLO, logs and trace fields: a domain or an address literal, nothing else. */
 bool command_is_helo_name(const char *name, size_t len);

@@ -53,17 +53,22 @@ static void take_text(struct content *c, const uint8_t *text, size_t len)
         note_fault(c, CONTENT_TOO_BIG);
 }
 
+static bool begins_with(const struct content *c, const char *text, size_t len)
+{
+    return c->start_length >= len && strncasecmp((const char *)c->start, text, len) == 0;
+}
+
 static void end_line(struct content *c)
 {
-    const size_t name = sizeof received_field - 1;
 
     if (!c->in_body) {
         c->header_length += 2;
         if (c->line_length == 0)
             c->in_body = true;
-        else if (c->start_length >= name && strncasecmp((const char *)c->start, received_field, name) == 0 &&
-                 ++c->hops > c->limits.hops)
+        else if (begins_with(c, received_field, sizeof received_field - 1) && ++c->hops > c->limits.hops)
             note_fault(c, CONTENT_TOO_MANY_HOPS);
+        else if (c->limits.mark != NULL && begins_with(c, c->limits.mark, strlen(c->limits.mark)))
+            note_fault(c, CONTENT_MARKED);
     }
     c->size += 2;
     c->line_length = 0;
@@ -145,6 +150,8 @@ const char *content_fault_reply(enum content_fault fault)
         return "554 5.4.6 Too many hops: mail loop";
     case CONTENT_TOO_BIG:
         return "552 5.3.4 Message too big";
+    case CONTENT_MARKED:
+        return "451 4.4.6 The queue has had this message before and does not get it again";
     case CONTENT_OK:
         break;
     }

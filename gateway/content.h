@@ -17,7 +17,10 @@ struct content_limits {
     size_t header;    /* bytes of the header section */
     unsigned hops;    /* Received fields, RFC 5321 section 6.3 */
     uint64_t message; /* bytes without the stuffed dots, RFC 1870 section 5 */
+    const char *mark; /* no line of the header may begin like this; NULL: any may */
 };
+
+#define CONTENT_MARK_MAX 320u /* bytes of a mark */
 
 /* The first thing wrong with a message; CONTENT_OK while nothing is. */
 enum content_fault {
@@ -29,6 +32,7 @@ enum content_fault {
     CONTENT_HEADER_TOO_BIG,
     CONTENT_TOO_MANY_HOPS,
     CONTENT_TOO_BIG,
+    CONTENT_MARKED,
 };
 
 struct content {
@@ -40,7 +44,7 @@ struct content {
     size_t header_length;
     unsigned hops;
     uint64_t size;
-    uint8_t start[10]; /* how the current line begins: enough for "Received:" */
+    uint8_t start[CONTENT_MARK_MAX]; /* how the current line begins: enough for "Received:" and any mark */
     size_t start_length;
 };
 

@@ -60,13 +60,14 @@ void io_mark_unsent(struct io *io)
 static void on_timer(uv_timer_t *timer);
 static void on_ready(uv_poll_t *poll, int status, int events);
 
-struct io *io_new(struct loop *loop, io_handler handler, void *owner)
+struct io *io_new(struct loop *loop, struct config *config, io_handler handler, void *owner)
 {
     struct io *io = calloc(1, sizeof *io);
 
     if (io == NULL)
         return NULL;
     io->loop = loop;
+    io->config = config_hold(config);
     io->handler = handler;
     io->owner = owner;
     io->fd = -1;
@@ -100,6 +101,8 @@ void io_free_if_done(struct io *io)
         loop->all = io->next;
     if (io->next != NULL)
         io->next->previous = io->previous;
+    io_tls_forget(io);
+    config_drop(io->config);
     free(io);
 }
 
@@ -524,9 +527,9 @@ void io_abort_all(struct loop *loop)
 
 /* ---- The owner's side ---- */
 
-struct io *io_accept(struct loop *loop, int fd, io_handler handler, void *owner)
+struct io *io_accept(struct loop *loop, struct config *config, int fd, io_handler handler, void *owner)
 {
-    struct io *io = io_new(loop, handler, owner);
+    struct io *io = io_new(loop, config, handler, owner);
     struct sockaddr_storage address;
     socklen_t len = sizeof address;
 
@@ -614,7 +617,12 @@ bool io_spoke_early(const struct io *io)
     return recv(io->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
-bool io_may_sign(const struct io *io)
+void io_set_peer(struct io *io, const char *address)
 {
-    return (long)io->loop->signing < io->loop->gateway->settings->signing_queue;
+    snprintf(io->peer, sizeof io->peer, "%s", address);
+}
+
+bool io_may_sign(const struct io *io, const struct tls_server *server)
+{
+    return (long)atomic_load_explicit(&io->loop->signing, memory_order_relaxed) < server->queue;
 }

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "tls.h"
+#include "config.h"
 
 struct io;
 struct loop;
@@ -34,13 +34,14 @@ enum io_event {
 
 typedef void (*io_handler)(void *owner, enum io_event event);
 
-/* An accepted socket; NULL (and the socket closed) if out of memory. */
-struct io *io_accept(struct loop *loop, int fd, io_handler handler, void *owner);
+/* An accepted socket; NULL (and the socket closed) if out of memory. It holds `config` until it is freed. */
+struct io *io_accept(struct loop *loop, struct config *config, int fd, io_handler handler, void *owner);
 /*
  * Looks `host` up (numeric ones need no resolver) and tries its addresses in turn until one answers.
  * IO_CONNECTED or IO_FAILED follows.
  */
-struct io *io_connect(struct loop *loop, const char *host, const char *port, io_handler handler, void *owner);
+struct io *io_connect(struct loop *loop, struct config *config, const char *host, const char *port,
+                      io_handler handler, void *owner);
 
 /*
  * Ends it: what was written is still sealed and sent, TLS says goodbye, and unread input is swallowed for a
@@ -87,23 +88,30 @@ void io_seal(struct io *io);
 
 /*
  * Starts a handshake. What was written before still goes out in the clear. False: out of memory, or bytes of
- * the peer are already there that it cannot have meant for TLS (the caller checks io_peek before).
+ * the peer are already there that it cannot have meant for TLS (the caller checks io_peek before). With `implicit` TLS
+ * they are the beginning of its handshake.
  */
-bool io_secure_server(struct io *io, const struct tls_server *server);
-bool io_secure_client(struct io *io, const struct tls_client *client);
+bool io_secure_server(struct io *io, const struct tls_server *server, bool implicit);
+/* `host` and `domain` as tls_demand takes them; `key` is the resumption's. The strings are copied or used now. */
+bool io_secure_client(struct io *io, const struct tls_client *client, const struct tls_policy *policy,
+                      const char *host, const char *domain, const char *key);
 /* False if as many handshakes of this loop wait for their signature as the settings allow. */
-bool io_may_sign(const struct io *io);
+bool io_may_sign(const struct io *io, const struct tls_server *server);
 
 /* What came of a handshake. All strings static or inside; "" where there is nothing to say. */
 struct io_facts {
     bool secured;
-    bool verified; /* client: the peer's certificate was checked and is right */
     bool resumed;
+    bool trusted; /* the peer's certificate is signed by somebody we trust (server: client_ca) */
+    enum tls_level
+        achieved; /* client: what of the policy holds; server: ENCRYPT, or FINGERPRINT with a certificate */
     const char *version; /* "TLSv1.3" */
     const char *cipher;  /* IANA's name */
     const char *group;
-    const char *key_type;    /* server: of the certificate used */
-    const char *certificate; /* server: its name */
+    const char *key_type;     /* server: of the certificate used */
+    const char *certificate;  /* server: its name */
+    struct fingerprints peer; /* of the peer's certificate */
+    char peer_name[128];      /* ... its first name */
     long handshake_ms;
 };
 
@@ -119,6 +127,10 @@ const char *io_error(const struct io *io);
 bool io_key_failed(const struct io *io);
 /* "127.0.0.1", the peer's address without port. */
 const char *io_peer(const struct io *io);
+/* A proxy in front of us said who the peer is. */
+void io_set_peer(struct io *io, const char *address);
+/* True if the peer showed a certificate with this DNS name (wildcards as RFC 6125 has them). */
+bool io_peer_is(const struct io *io, const char *name);
 /* Bytes are waiting at the socket although nothing was said yet. */
 bool io_spoke_early(const struct io *io);
 

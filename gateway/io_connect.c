@@ -26,10 +26,11 @@ static void on_looked_up(uv_getaddrinfo_t *lookup, int status, struct addrinfo *
     io_release(io);
 }
 
-struct io *io_connect(struct loop *loop, const char *host, const char *port, io_handler handler, void *owner)
+struct io *io_connect(struct loop *loop, struct config *config, const char *host, const char *port,
+                      io_handler handler, void *owner)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST};
-    struct io *io = io_new(loop, handler, owner);
+    struct io *io = io_new(loop, config, handler, owner);
     int result;
 
     if (io == NULL)

@@ -19,6 +19,7 @@ enum io_stage {
 
 struct io {
     struct loop *loop;
+    struct config *config;
     struct io *next, *previous; /* loop->all */
     enum io_stage stage;
     io_handler handler; /* NULL once the owner has left */
@@ -61,8 +62,11 @@ struct io {
     /* io_tls.c */
     SSL *ssl;
     const struct tls_server *server;
-    const struct tls_client *client;
-    uint64_t handshake_began;
+    const struct tls_policy *policy;         /* client */
+    X509 *peer_certificate;                  /* NULL if it showed none */
+    char *resumption_key;                    /* client */
+    struct tls_events events;                /* client */
+    uint64_t handshake_began, signing_began; /* uv_hrtime */
     struct io_facts facts;
     bool key_failed;
     bool job_paused;       /* SSL_do_handshake returned from inside a job */
@@ -72,7 +76,7 @@ struct io {
 };
 
 /* io.c */
-struct io *io_new(struct loop *loop, io_handler handler, void *owner);
+struct io *io_new(struct loop *loop, struct config *config, io_handler handler, void *owner);
 bool io_attach(struct io *io, int fd); /* takes the socket over; on failure the fd is closed */
 void io_detach(struct io *io);         /* closes the socket and keeps the rest */
 void io_watch_connect(struct io *io);
@@ -92,6 +96,7 @@ void io_tls_handshake(struct io *io);
 bool io_tls_open(struct io *io); /* records to text; true if there is more text */
 void io_tls_seal(struct io *io); /* text to records, as far as net_out has room */
 void io_tls_goodbye(struct io *io);
+void io_tls_forget(struct io *io);
 void io_tls_free(struct io *io); /* unless a job is paused: then io_wake does it */
 
 #endif

@@ -19,8 +19,8 @@
  */
 #include "io_private.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <openssl/async.h>
 #include <openssl/err.h>
@@ -166,7 +166,7 @@ static void finish_dead_job(struct io *io)
         return;
     ERR_clear_error();
     io->job_paused = false;
-    io->loop->signing--;
+    atomic_fetch_sub_explicit(&io->loop->signing, 1, memory_order_relaxed);
     io_tls_free(io);
     io_free_if_done(io);
 }
@@ -204,11 +204,11 @@ void io_wake(struct loop *loop)
 /* ---- Handshake ---- */
 
 /* From here on the peer's bytes are records. What was written before stays as it is, in front of them. */
-static bool start(struct io *io, SSL_CTX *ctx)
+static bool start(struct io *io, SSL_CTX *ctx, bool implicit)
 {
     BIO *bio;
 
-    if (io->stage != STAGE_OPEN || io->ssl != NULL || buffer_length(&io->text_in) > 0)
+    if (io->stage != STAGE_OPEN || io->ssl != NULL || (!implicit && buffer_length(&io->text_in) > 0))
         return false;
     io->ssl = SSL_new(ctx);
     bio = io->ssl != NULL ? new_bio(io) : NULL;
@@ -218,6 +218,10 @@ static bool start(struct io *io, SSL_CTX *ctx)
         return false;
     }
     SSL_set_bio(io->ssl, bio, bio);
+    if (buffer_length(&io->text_in) > 0) { /* net_in is empty: nothing has been a record yet */
+        io->net_in = io->text_in;
+        io->text_in = (struct buffer){0};
+    }
     io->stage = STAGE_HANDSHAKE;
     io->handshake_began = uv_hrtime();
     io->fresh = false;
@@ -225,13 +229,13 @@ static bool start(struct io *io, SSL_CTX *ctx)
     return true;
 }
 
-bool io_secure_server(struct io *io, const struct tls_server *server)
+bool io_secure_server(struct io *io, const struct tls_server *server, bool implicit)
 {
-    if (!start(io, server->ctx))
+    if (!start(io, server->ctx, implicit))
         return false;
     io->server = server;
     SSL_set_accept_state(io->ssl);
-    if (io->loop->gateway->settings->handshake_async) {
+    if (server->async) {
         SSL_set_async_callback(io->ssl, on_job_ready);
         SSL_set_async_callback_arg(io->ssl, io);
         SSL_set_mode(io->ssl, SSL_MODE_ASYNC);
@@ -239,37 +243,84 @@ bool io_secure_server(struct io *io, const struct tls_server *server)
     return true;
 }
 
-/* The name goes into SNI and, where the certificate is checked, must be in it (RFC 6125; no partial
- * wildcards). */
-static bool set_peer_name(SSL *ssl, const struct tls_client *client)
+static bool keep_session(void *owner, SSL_SESSION *session)
 {
-    X509_VERIFY_PARAM *verify = SSL_get0_param(ssl);
+    struct io *io = owner;
 
-    if (!client->name_is_address && SSL_set_tlsext_host_name(ssl, client->name) != 1)
+    if (io->resumption_key == NULL || io->stage == STAGE_DEAD || !SSL_SESSION_is_resumable(session))
         return false;
-    if (client->level != TLS_LEVEL_VERIFY)
-        return true;
-    X509_VERIFY_PARAM_set_hostflags(verify, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return (client->name_is_address ? X509_VERIFY_PARAM_set1_ip_asc(verify, client->name)
-                                    : X509_VERIFY_PARAM_set1_host(verify, client->name, 0)) == 1;
+    resumptions_put(&io->loop->resumptions, io->resumption_key, session);
+    return true;
 }
 
-bool io_secure_client(struct io *io, const struct tls_client *client)
+bool io_secure_client(struct io *io, const struct tls_client *client, const struct tls_policy *policy,
+                      const char *host, const char *domain, const char *key)
 {
-    if (!start(io, client->ctx))
+    SSL_SESSION *session;
+
+    if (!start(io, client->ctx, false))
         return false;
-    io->client = client;
+    io->policy = policy;
+    io->events = (struct tls_events){.keep_session = keep_session, .owner = io};
+    SSL_set_app_data(io->ssl, &io->events);
     SSL_set_connect_state(io->ssl);
-    if (!set_peer_name(io->ssl, client)) {
-        io_break(io, "TLS: cannot set the server's name");
+    if (!tls_demand(io->ssl, policy, host, domain)) {
+        io_break(io, "TLS: cannot set what is demanded of the server");
         return false;
     }
+    /* Our client certificate may be in a token as well. */
+    if (client->certificate.x509 != NULL && io->config->settings.handshake_async) {
+        SSL_set_async_callback(io->ssl, on_job_ready);
+        SSL_set_async_callback_arg(io->ssl, io);
+        SSL_set_mode(io->ssl, SSL_MODE_ASYNC);
+    }
+    io->resumption_key = strdup(key);
+    session = resumptions_take(&io->loop->resumptions, key);
+    if (session != NULL)
+        SSL_set_session(io->ssl, session);
+    SSL_SESSION_free(session);
     return true;
 }
 
 static const char *or_empty(const char *text)
 {
     return text != NULL ? text : "";
+}
+
+static bool take_peer_name(void *arg, const char *name)
+{
+    struct io_facts *f = arg;
+
+    snprintf(f->peer_name, sizeof f->peer_name, "%s", name);
+    return false;
+}
+
+/* Who the peer has shown to be, if anybody. libssl may be gone before somebody asks. */
+static void note_peer(struct io *io)
+{
+    struct io_facts *f = &io->facts;
+
+    if (io->server != NULL && !io->server->asks)
+        return;
+    io->peer_certificate = SSL_get1_peer_certificate(io->ssl);
+    if (io->peer_certificate == NULL)
+        return;
+    fingerprints_take(&f->peer, io->config->tls.library->ctx, io->peer_certificate);
+    (void)tls_certificate_names(io->peer_certificate, take_peer_name, f);
+    f->trusted = SSL_get_verify_result(io->ssl) == X509_V_OK;
+}
+
+/* What of the policy holds. From VERIFY on libssl has insisted; the pins are looked at here. */
+static enum tls_level level_achieved(const struct io *io)
+{
+    const struct io_facts *f = &io->facts;
+    const struct policy_settings *p = io->policy != NULL ? io->policy->settings : NULL;
+
+    if (p == NULL)
+        return f->peer.known ? TLS_LEVEL_FINGERPRINT : TLS_LEVEL_ENCRYPT;
+    if (p->level >= TLS_LEVEL_VERIFY)
+        return f->trusted ? p->level : TLS_LEVEL_ENCRYPT;
+    return fingerprints_match(&f->peer, p->pins, p->pin_count) ? TLS_LEVEL_FINGERPRINT : TLS_LEVEL_ENCRYPT;
 }
 
 static void note_facts(struct io *io)
@@ -284,11 +335,35 @@ static void note_facts(struct io *io)
     f->cipher = or_empty(SSL_CIPHER_standard_name(SSL_get_current_cipher(io->ssl)));
     f->group = group != NID_undef ? or_empty(SSL_group_to_name(io->ssl, group)) : "";
     f->resumed = SSL_session_reused(io->ssl) == 1;
-    f->verified = io->client != NULL && io->client->level == TLS_LEVEL_VERIFY &&
-                  SSL_get_verify_result(io->ssl) == X509_V_OK;
     f->key_type = certificate != NULL ? certificate->key_type : "";
     f->certificate = certificate != NULL ? certificate->name : "";
     f->handshake_ms = (long)((uv_hrtime() - io->handshake_began) / 1000000);
+    note_peer(io);
+    f->achieved = level_achieved(io);
+}
+
+bool io_peer_is(const struct io *io, const char *name)
+{
+    return io->peer_certificate != NULL &&
+           X509_check_host(io->peer_certificate, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
+}
+
+void io_tls_forget(struct io *io)
+{
+    X509_free(io->peer_certificate);
+    free(io->resumption_key);
+}
+
+/* The pin is looked at on every handshake, resumed ones too: the session remembers the certificate. */
+static bool is_as_demanded(struct io *io)
+{
+    if (io->policy == NULL || io->facts.achieved >= io->policy->level ||
+        io->policy->level <= TLS_LEVEL_ENCRYPT)
+        return true;
+    io_break(io, io->policy->level == TLS_LEVEL_FINGERPRINT
+                     ? "TLS: the peer's certificate is none of the pinned ones"
+                     : "TLS: the peer's certificate is not verified");
+    return false;
 }
 
 static void fail_handshake(struct io *io)
@@ -300,7 +375,7 @@ static void fail_handshake(struct io *io)
     tls_take_errors(reason, sizeof reason);
     /* The flights that carry our signature: TLS 1.3 CertificateVerify, TLS 1.2 ServerKeyExchange. */
     io->key_failed = io->server != NULL && (state == TLS_ST_SW_CERT_VRFY || state == TLS_ST_SW_KEY_EXCH);
-    if (io->client != NULL && verdict != X509_V_OK)
+    if (io->policy != NULL && io->policy->level >= TLS_LEVEL_VERIFY && verdict != X509_V_OK)
         io_break(io, "TLS: certificate of the peer: %s", X509_verify_cert_error_string(verdict));
     else if (io->key_failed)
         io_break(io, "TLS: our key does not sign: %s", reason);
@@ -318,7 +393,9 @@ void io_tls_handshake(struct io *io)
         if (!io->job_ready)
             return;
         io->job_paused = io->job_ready = false;
-        io->loop->signing--;
+        atomic_fetch_add_explicit(&io->loop->counters.signing_microseconds,
+                                  (uv_hrtime() - io->signing_began) / 1000, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&io->loop->signing, 1, memory_order_relaxed);
     }
     ERR_clear_error();
     result = SSL_do_handshake(io->ssl);
@@ -326,6 +403,8 @@ void io_tls_handshake(struct io *io)
     case SSL_ERROR_NONE:
         SSL_clear_mode(io->ssl, SSL_MODE_ASYNC);
         note_facts(io);
+        if (!is_as_demanded(io))
+            break;
         io->stage = STAGE_OPEN;
         io->fresh = true;
         break;
@@ -334,7 +413,8 @@ void io_tls_handshake(struct io *io)
         break;
     case SSL_ERROR_WANT_ASYNC:
         io->job_paused = true;
-        io->loop->signing++;
+        io->signing_began = uv_hrtime();
+        atomic_fetch_add_explicit(&io->loop->signing, 1, memory_order_relaxed);
         count(&io->loop->counters.signatures_waited);
         break;
     default:

@@ -16,19 +16,26 @@
 #include <stdint.h>
 #include <uv.h>
 #include "buffer.h"
-#include "settings.h"
-#include "tls.h"
+#include "gateway.h"
+#include "resumption.h"
 
 struct io;
 struct session;
+struct hop;
+struct resolver;
 
 /* Written by the loop's thread only; others may read them at any time. */
 struct counters {
     _Atomic uint64_t connections, refused_connections;
-    _Atomic uint64_t handshakes, handshakes_failed, resumed;
-    _Atomic uint64_t signatures_waited; /* handshakes that left the loop while the key signed */
+    _Atomic uint64_t handshakes, handshakes_failed, resumed, handshakes_refused;
+    _Atomic uint64_t signatures_waited;    /* handshakes that left the loop while the key signed */
+    _Atomic uint64_t signing_microseconds; /* ... and for how long, in all */
+    _Atomic uint64_t key_failures;
     _Atomic uint64_t delivered, deferred, rejected, aborted;
     _Atomic uint64_t possible_duplicates;
+    _Atomic uint64_t policy_failures;   /* partners or next hops that did not come up to what is demanded */
+    _Atomic uint64_t queued, fallbacks; /* transactions given to the queue, to a fallback */
+    _Atomic uint64_t hop_connections, hop_reused, hop_handshakes, hop_resumed, hop_failures;
     _Atomic uint64_t bytes;
 };
 
@@ -37,27 +44,26 @@ static inline void count(_Atomic uint64_t *counter)
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* What all loops share, read-only once they run but for the atomics. */
-struct gateway {
-    const struct settings *settings;
-    const struct tls *tls;
-    _Atomic long *open_connections; /* by connector */
-    _Atomic uint64_t
-        *key_failed_at; /* by connector: uv_hrtime in ms of the last signature that failed, 0 never */
-    uint32_t run_id;    /* makes message ids differ between runs */
-};
-
 /* First member of what loop_bury takes. */
 struct grave {
     struct grave *next;
 };
 
 struct listener {
+    struct listener *next;
     uv_poll_t poll;
     uv_timer_t rest; /* out of file descriptors: try again later */
     struct loop *loop;
+    struct config *config; /* held */
     size_t connector;
     int fd;
+    unsigned handles; /* of libuv, still open: they keep this memory */
+};
+
+/* Something that another thread wants done on the loop's. The caller keeps the memory until `run` is called. */
+struct loop_call {
+    struct loop_call *next;
+    void (*run)(struct loop *loop, struct loop_call *call);
 };
 
 struct loop {
@@ -68,12 +74,12 @@ struct loop {
     uv_prepare_t turn;
     uv_async_t wake;
     uv_timer_t drain;
-    _Atomic bool stop; /* set by the main thread before it wakes us */
-    bool draining;     /* no new connections */
-    bool ending;       /* nothing is left: handles are being closed */
-    bool abandoned;    /* the drain timeout came while signatures were under way: memory is left as it is */
+    struct config *config; /* held: what new connections get */
+    bool draining;         /* no new connections */
+    bool ending;           /* nothing is left: handles are being closed */
+    _Atomic bool over;     /* the thread carries nothing any more */
+    bool abandoned; /* the drain timeout came while signatures were under way: memory is left as it is */
     struct listener *listeners;
-    size_t listener_count, listeners_open;
     struct counters counters;
     struct buffer_pool buffers;
     uint64_t messages; /* message ids */
@@ -82,22 +88,33 @@ struct loop {
     struct io *all;                  /* every io that is not freed */
     struct io *active, *active_tail; /* those with something to open or deliver in this turn */
     struct io *unsent, *unsent_tail; /* those with something to seal or send */
-    unsigned signing;                /* handshakes paused while the key signs */
+    _Atomic unsigned signing;        /* handshakes paused while the key signs */
     pthread_mutex_t woken_lock;
-    struct io *woken; /* under woken_lock: handshakes whose signature is there */
+    struct io *woken;        /* under woken_lock: handshakes whose signature is there */
+    struct loop_call *calls; /* under woken_lock */
+    struct resumptions resumptions;
 
-    /* session.c */
+    /* session.c and hop.c */
     struct session *sessions;
-    struct grave *graves; /* what ended in this turn and may still be on the stack: freed after it */
+    struct hop *hops; /* all of them */
+    struct hop *idle; /* those that wait for work: the one used last comes first */
+    _Atomic unsigned idle_count, hop_count, session_count;
+    struct resolver *resolver; /* made when it is first needed */
+    struct grave *graves;      /* what ended in this turn and may still be on the stack: freed after it */
 };
 
-/* Makes the loop and its listening sockets. With port 0 the first loop's choice is used by the others. */
-bool loop_open(struct loop *loop, struct gateway *gateway, unsigned index, int *ports, FILE *errors);
+/* Makes the loop, without listening yet. */
+bool loop_open(struct loop *loop, struct gateway *gateway, unsigned index, FILE *errors);
 /* Starts and joins the thread. */
 bool loop_start(struct loop *loop);
 void loop_join(struct loop *loop);
-/* From any thread: no new connections, let what is in flight finish within the drain timeout, then end. */
-void loop_stop(struct loop *loop);
+/* From any thread: `call` is run on the loop's, after those posted before. */
+void loop_post(struct loop *loop, struct loop_call *call);
+/* On the loop's thread: from now on these settings count, with the sockets in them. */
+void loop_configure(struct loop *loop, struct config *config);
+/* On the loop's thread: no new connections, let what is in flight finish within the drain timeout, then end. */
+void loop_drain(struct loop *loop);
+/* After the thread has ended. */
 void loop_close(struct loop *loop);
 
 /* Frees what starts with `grave` at the end of this turn: somebody further up the stack may still look at it.

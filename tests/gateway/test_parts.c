@@ -258,6 +258,7 @@ static void commands_are_told_apart(void)
 
 static void paths_are_taken_or_refused(void)
 {
+    struct recipient_parameters recipient;
     static const struct {
         const char *path, *text; /* text NULL: refused */
     } rows[] = {
@@ -302,16 +303,17 @@ static void paths_are_taken_or_refused(void)
         if (wrong == NULL)
             CU_ASSERT_STRING_EQUAL(path.text, rows[i].text);
     }
-    CU_ASSERT_PTR_NULL(command_parse_rcpt("TO:<Postmaster>", 15, &path));
+    CU_ASSERT_PTR_NULL(command_parse_rcpt("TO:<Postmaster>", 15, &path, &recipient));
     CU_ASSERT_EQUAL(path.domain, 10);
-    CU_ASSERT_PTR_NULL(command_parse_rcpt("to: <a@b>", 9, &path));
+    CU_ASSERT_PTR_NULL(command_parse_rcpt("to: <a@b>", 9, &path, &recipient));
     CU_ASSERT_STRING_EQUAL(path.text + path.domain, "b");
-    CU_ASSERT_PTR_NOT_NULL(command_parse_rcpt("TO:<>", 5, &path));
+    CU_ASSERT_PTR_NOT_NULL(command_parse_rcpt("TO:<>", 5, &path, &recipient));
 }
 
 /* Whatever follows a path's bytes in memory is never read: the sanitizers see it if it is. */
 static void paths_end_where_they_end(void)
 {
+    struct recipient_parameters recipient;
     static const char text[] = "FROM:<@r.test,@s.test:\"a\\\"b\"@[127.0.0.1]> SIZE=12 BODY=8BITMIME SMTPUTF8";
     struct path path;
     struct mail_parameters params;
@@ -321,7 +323,7 @@ static void paths_end_where_they_end(void)
         memcpy(copy, text, len);
         char *tight = realloc(copy, len > 0 ? len : 1);
         (void)command_parse_mail(tight, len, &path, &params);
-        (void)command_parse_rcpt(tight + (len > 2 ? 2 : 0), len > 2 ? len - 2 : 0, &path);
+        (void)command_parse_rcpt(tight + (len > 2 ? 2 : 0), len > 2 ? len - 2 : 0, &path, &recipient);
         free(tight);
     }
     CU_ASSERT_PTR_NULL(command_parse_mail(text, sizeof text - 1, &path, &params));

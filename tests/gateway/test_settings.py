@@ -97,7 +97,33 @@ class Settings(GatewayTest):
                 ("hostname", '"gateway.test"', '"gateway test"', 1, ["hostname"]),
                 ("ca without verify", 'tls = "may"\n\n}', 'tls = "may" ca = "x"\n\n}', None,
                  ["ca", "verify"]),
-                ("later word", 'tls = "may"\n\n}', 'tls = "dane"\n\n}', None, ["dane", "not offered yet"]),
+                ("later word", 'tls = "may"\n\n}', 'tls = "dane"\n\n}', None, ["dane", "comes later"]),
+                ("later word too", 'tls = "may"\n\n}', 'tls = "dane-only"\n\n}', None, ["comes later"]),
+                ("pattern", ' next_hop', ' recipients = {"a b"}\n next_hop', line_of("next_hop"), ["a b"]),
+                ("pin", ' next_hop', ' clients = {"key:12"}\n next_hop', line_of("next_hop"), ["SHA-256"]),
+                ("pins without their level", ' next_hop', f' pins = {{"key:{"ab" * 32}"}}\n next_hop', None,
+                 ["pins", "fingerprint"]),
+                ("level without pins", 'tls = "may"\n\n}', 'tls = "fingerprint"\n\n}', None, ["pins", "missing"]),
+                ("unknown connector", ' next_hop', ' connectors = {"no"}\n next_hop', None, ["connectors", "no"]),
+                ("unknown send section", ' next_hop = "127.0.0.1:25"', ' send = "no"', None, ["send", "no"]),
+                ("unknown fallback", ' next_hop', ' fallback = "no"\n next_hop', line_of("next_hop"), ["fallback"]),
+                ("unknown queue", 'log = "json"', 'queue = "no"', line_of("log"), ["queue"]),
+                ("open relay", ' next_hop = "127.0.0.1:25"', ' mx = yes', None, ["anything for anybody"]),
+                ("open relay by sender", ' next_hop = "127.0.0.1:25"', ' mx = yes\n senders = {"a.test"}', None,
+                 ["anything for anybody"]),
+                ("two destinations", ' next_hop', ' mx = yes\n recipients = {"a.test"}\n next_hop', None, ["mx"]),
+                ("proxies", ' port = 0', ' port = 0\n proxy_from = {"10.0.0.0/40"}', line_of("port") + 1,
+                 ["proxy_from", "10.0.0.0/40"]),
+                ("client CA for nobody", ' port = 0', ' port = 0\n client_ca = "x"', None, ["client_ca"]),
+                ("old TLS", ' port = 0', ' port = 0\n min_version = "TLSv1.1"', line_of("port") + 1,
+                 ["min_version", "TLSv1.2"]),
+                ("unknown suite", ' port = 0', ' port = 0\n suites = "TLS_NO"', line_of("port") + 1, ["suites"]),
+                ("unknown group", ' port = 0', ' port = 0\n groups = "P-1"', line_of("port") + 1, ["groups"]),
+                ("unknown cipher", ' port = 0', ' port = 0\n ciphers = "NO"', line_of("port") + 1, ["ciphers"]),
+                ("metrics for all", 'log = "json"', 'metrics = "0.0.0.0:9000"', line_of("log"), ["metrics"]),
+                ("control", 'log = "json"', 'control = "here"', line_of("log"), ["control"]),
+                ("partner without demands", 'route "out"', 'partner "a.test" { }\nroute "out"', None, ["partner"]),
+                ("partner's name", 'route "out"', 'partner "a b" { tls = "encrypt" }\nroute "out"', None, ["a b"]),
                 ("syntax", 'log = "json"', 'log = = "json"', line_of("log"), []),
                 ("no closing brace", 'route "out" {', 'route "out" {{', None, []),
         ):
@@ -123,7 +149,7 @@ class Settings(GatewayTest):
         good = self.good()
         receive = good[good.index("receive"):good.index("route")]
         self.expect(good + receive, None, "in")
-        self.expect(good + good[good.index("route"):].replace('"out"', '"second"'), None, "second")
+        self.expect(good + good[good.index("route"):], None, "out")
         self.expect(self.good(names=("ec", "ec")), None, "chain")
 
     def test_key_does_not_fit(self):

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a receive connector speaks: which certificates a client's name chooses, tickets, certificates of clients.
+ *
+ * Certificates that serve the same names (one RSA, one EC) stand side by side in one SSL_CTX and libssl chooses
+ * by what the client can verify; SNI chooses between SSL_CTXs. So nothing is decided or copied in a handshake
+ * but one pointer.
+ */
+#include "tls_private.h"
+#include "tickets.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+
+#define CERTIFICATES_MAX 64u /* bits of tls_identity.certificates */
+
+/* ---- Callbacks of the handshake ---- */
+
+/*
+ * ALPACA (Brinkmann et al., USENIX Security 2021): a browser must not be led to a mail server that holds a
+ * certificate for the same name. A client that says what it wants must want SMTP; one that says nothing is a
+ * mail server of today.
+ */
+static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
+                       unsigned in_len, void *arg)
+{
+    (void)ssl;
+    (void)arg;
+    for (unsigned at = 0; at < in_len && in[at] < in_len - at; at += 1u + in[at]) {
+        if (in[at] == 4 && memcmp(in + at + 1, "smtp", 4) == 0) {
+            *out = in + at + 1;
+            *out_len = 4;
+            return SSL_TLSEXT_ERR_OK;
+        }
+    }
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+static SSL_CTX *context_of_name(const struct tls_server *server, const char *name)
+{
+    const struct tls_name *found = NULL;
+    const char *parent = strchr(name, '.');
+
+    for (size_t i = 0; i < server->name_count; i++) {
+        const char *pattern = server->names[i].pattern;
+        if (strcasecmp(pattern, name) == 0) {
+            found = &server->names[i];
+            break;
+        }
+        /* RFC 6125, 6.4.3: the star is exactly one label */
+        if (found == NULL && parent != NULL && pattern[0] == '*' && strcasecmp(pattern + 1, parent) == 0)
+            found = &server->names[i];
+    }
+    return found != NULL ? server->identities[found->identity].ctx : server->ctx;
+}
+
+static int choose_name(SSL *ssl, int *alert, void *arg)
+{
+    const struct tls_server *server = arg;
+    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+
+    (void)alert;
+    if (name == NULL)
+        return SSL_TLSEXT_ERR_NOACK;
+    /* Unknown names get the first certificate (RFC 6066, 3): a mail client that does not verify goes on. */
+    SSL_set_SSL_CTX(ssl, context_of_name(server, name));
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* RFC 5077, 4: AES-CBC, then HMAC over it; libssl does both with what it gets here. */
+static int ticket_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                           EVP_MAC_CTX *mac, int sealing)
+{
+    const struct tls_server *server = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    struct ticket_key key;
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key.mac, sizeof key.mac),
+                           OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char[]){"SHA256"}, 0),
+                           OSSL_PARAM_construct_end()};
+    bool old = false;
+    int result = -1;
+
+    if (sealing) {
+        tickets_current(server->tickets, &key);
+        memcpy(name, key.name, TICKET_NAME_LEN);
+        if (RAND_bytes_ex(server->libctx, iv, 16, 0) == 1 &&
+            EVP_EncryptInit_ex2(cipher, server->ticket_cipher, key.cipher, iv, NULL) == 1 &&
+            EVP_MAC_CTX_set_params(mac, params) == 1)
+            result = 1;
+    } else if (!tickets_find(server->tickets, name, &key, &old)) {
+        return 0; /* too old: a full handshake */
+    } else if (EVP_DecryptInit_ex2(cipher, server->ticket_cipher, key.cipher, iv, NULL) == 1 &&
+               EVP_MAC_CTX_set_params(mac, params) == 1) {
+        /* TLS 1.3 gives a new ticket with every handshake anyway; 2 would make 1.2 do so too. */
+        result = old ? 2 : 1;
+    }
+    OPENSSL_cleanse(&key, sizeof key);
+    return result;
+}
+
+/* Whatever certificate a client shows, the handshake goes on: what it may do with it is decided per message. */
+static int take_any_client(int good, X509_STORE_CTX *store)
+{
+    (void)good;
+    (void)store;
+    return 1;
+}
+
+/* ---- One context ---- */
+
+/* A ticket of one connector says nothing at another, nor after a change of what clients must show. */
+static bool set_session_context(const struct tls_making *m, const struct receive_settings *r, SSL_CTX *ctx)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    char text[600];
+    int used = snprintf(text, sizeof text, "%s/%d/%.400s", r->name, (int)r->client_certificates,
+                        r->client_ca.text != NULL ? r->client_ca.text : "");
+    EVP_MD *sha256 = EVP_MD_fetch(m->library->ctx, "SHA256", NULL);
+    bool good = sha256 != NULL && used > 0 &&
+                EVP_Digest(text, strlen(text), digest, &len, sha256, NULL) == 1 &&
+                SSL_CTX_set_session_id_context(ctx, digest, len) == 1;
+
+    EVP_MD_free(sha256);
+    return good;
+}
+
+static bool set_client_certificates(const struct tls_making *m, const struct receive_settings *r,
+                                    SSL_CTX *ctx)
+{
+    STACK_OF(X509_NAME) * names;
+    int mode = SSL_VERIFY_PEER;
+
+    if (r->client_certificates == CLIENT_CERTIFICATES_NONE)
+        return true;
+    if (r->client_certificates == CLIENT_CERTIFICATES_REQUIRE)
+        mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+    /* Required and a CA named: it decides in the handshake. Otherwise partners' pins and rules do, later. */
+    bool strict = r->client_certificates == CLIENT_CERTIFICATES_REQUIRE && r->client_ca.text != NULL;
+    SSL_CTX_set_verify(ctx, mode, strict ? NULL : take_any_client);
+    if (r->client_ca.text == NULL)
+        return true;
+    names = SSL_load_client_CA_file_ex(r->client_ca.text, m->library->ctx, NULL);
+    if (names == NULL || SSL_CTX_load_verify_file(ctx, r->client_ca.text) != 1) {
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        tls_complain(m, &r->client_ca, "client_ca", "cannot read certificates from");
+        return false;
+    }
+    SSL_CTX_set_client_CA_list(ctx, names);
+    return true;
+}
+
+static SSL_CTX *new_context(const struct tls_making *m, const struct receive_settings *r,
+                            struct tls_server *server)
+{
+    SSL_CTX *ctx = tls_new_context(m, TLS_server_method(), &r->parameters, r->line);
+
+    if (ctx == NULL)
+        return NULL;
+    SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
+    SSL_CTX_set_app_data(ctx, server);
+    SSL_CTX_set_tlsext_servername_callback(ctx, choose_name);
+    SSL_CTX_set_tlsext_servername_arg(ctx, server);
+    /* Sessions live in the clients' tickets: nothing is kept here, and no lock is shared between loops. */
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_callback);
+    SSL_CTX_set_timeout(ctx, m->settings->ticket_lifetime);
+    SSL_CTX_set_num_tickets(ctx, 1); /* a mail client opens one connection after the other */
+    SSL_CTX_set_max_early_data(ctx, 0);
+    if (!set_session_context(m, r, ctx) || !set_client_certificates(m, r, ctx)) {
+        SSL_CTX_free(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+/* ---- Names and identities ---- */
+
+struct naming {
+    struct tls_server *server;
+    uint64_t *masks; /* by name: which certificates serve it */
+    size_t room;
+    uint64_t bit;
+};
+
+static bool take_name(void *arg, const char *name)
+{
+    struct naming *n = arg;
+    struct tls_server *server = n->server;
+    size_t at = 0;
+
+    while (at < server->name_count && strcasecmp(server->names[at].pattern, name) != 0)
+        at++;
+    if (at == n->room) {
+        size_t room = 2 * n->room + 8;
+        struct tls_name *names = realloc(server->names, room * sizeof *names);
+        if (names != NULL)
+            server->names = names;
+        uint64_t *masks = realloc(n->masks, room * sizeof *masks);
+        if (masks != NULL)
+            n->masks = masks;
+        if (names == NULL || masks == NULL)
+            return false;
+        n->room = room;
+    }
+    if (at == server->name_count) {
+        server->names[at] = (struct tls_name){.pattern = strdup(name)};
+        n->masks[at] = 0;
+        server->name_count++;
+    }
+    n->masks[at] |= n->bit;
+    return server->names[at].pattern != NULL;
+}
+
+static bool take_names(const struct receive_settings *r, struct naming *n)
+{
+    struct tls_server *server = n->server;
+    bool good = true;
+
+    for (size_t i = 0; good && i < server->certificate_count; i++) {
+        const struct setting_list *own = &r->certificates[i].names;
+        n->bit = UINT64_C(1) << i;
+        for (size_t k = 0; good && k < own->count; k++)
+            good = take_name(n, own->items[k].text);
+        if (own->count == 0)
+            good = tls_certificate_names(server->certificates[i].x509, take_name, n);
+    }
+    return good;
+}
+
+/* The first certificate of each kind of key within `mask`. */
+static uint64_t one_of_each_kind(const struct tls_server *server, uint64_t mask)
+{
+    uint64_t chosen = 0;
+
+    for (size_t i = 0; i < server->certificate_count; i++) {
+        bool there = !(mask >> i & 1);
+        for (size_t k = 0; k < i; k++)
+            there |= (chosen >> k & 1) &&
+                     strcmp(server->certificates[k].key_type, server->certificates[i].key_type) == 0;
+        if (!there)
+            chosen |= UINT64_C(1) << i;
+    }
+    return chosen;
+}
+
+/* The identity with these certificates, made if there is none yet; -1 on failure. */
+static long find_identity(const struct tls_making *m, const struct receive_settings *r,
+                          struct tls_server *server, uint64_t mask)
+{
+    struct tls_identity *grown;
+    SSL_CTX *ctx;
+
+    for (size_t i = 0; i < server->identity_count; i++)
+        if (server->identities[i].certificates == mask)
+            return (long)i;
+    grown = realloc(server->identities, (server->identity_count + 1) * sizeof *grown);
+    if (grown == NULL)
+        return -1;
+    server->identities = grown;
+    ctx = new_context(m, r, server);
+    if (ctx == NULL)
+        return -1;
+    grown[server->identity_count++] = (struct tls_identity){.ctx = ctx, .certificates = mask};
+    for (size_t i = 0; i < server->certificate_count; i++) {
+        const struct tls_certificate *c = &server->certificates[i];
+        if ((mask >> i & 1) && SSL_CTX_use_cert_and_key(ctx, c->x509, c->key, c->rest, 0) != 1) {
+            tls_complain(m, &r->certificates[i].chain, "chain", "OpenSSL does not take");
+            return -1;
+        }
+    }
+    return (long)server->identity_count - 1;
+}
+
+/* A certificate that no client can ever get is a mistake. */
+static bool all_are_used(const struct tls_making *m, const struct receive_settings *r,
+                         const struct tls_server *server)
+{
+    uint64_t used = 0;
+    bool good = true;
+
+    for (size_t i = 0; i < server->identity_count; i++)
+        used |= server->identities[i].certificates;
+    for (size_t i = 0; i < server->certificate_count; i++) {
+        if (used >> i & 1)
+            continue;
+        settings_complain(
+            m->settings, m->errors, r->certificates[i].chain.line, "chain",
+            "\"%s\" is never used: a certificate before it has the same kind of key and its names",
+            r->certificates[i].chain.text);
+        good = false;
+    }
+    return good;
+}
+
+static bool make_identities(const struct tls_making *m, const struct receive_settings *r,
+                            struct tls_server *server)
+{
+    struct naming n = {.server = server};
+    uint64_t first = 0;
+    bool good = take_names(r, &n);
+    long identity;
+
+    if (!good)
+        fprintf(m->errors, "%s: out of memory\n", m->settings->file);
+    /* Who names nobody gets the first certificate, with what serves its names beside it. */
+    for (size_t i = 0; good && first == 0 && i < server->name_count; i++)
+        first = n.masks[i] & 1 ? n.masks[i] : 0;
+    if (first == 0)
+        first = ~UINT64_C(0);
+    identity = good ? find_identity(m, r, server, one_of_each_kind(server, first)) : -1;
+    good = identity >= 0;
+    if (good)
+        server->ctx = server->identities[identity].ctx;
+    for (size_t i = 0; good && i < server->name_count; i++) {
+        identity = find_identity(m, r, server, one_of_each_kind(server, n.masks[i]));
+        server->names[i].identity = (size_t)identity;
+        good = identity >= 0;
+    }
+    free(n.masks);
+    return good && all_are_used(m, r, server);
+}
+
+/* ---- All of it ---- */
+
+bool tls_server_open(const struct tls_making *m, const struct receive_settings *r, struct tickets *tickets,
+                     struct tls_server *out)
+{
+    bool good = true;
+
+    out->tickets = tickets;
+    out->libctx = m->library->ctx;
+    out->async = m->settings->handshake_async;
+    out->queue = m->settings->signing_queue;
+    out->asks = r->client_certificates != CLIENT_CERTIFICATES_NONE;
+    out->ticket_cipher = EVP_CIPHER_fetch(out->libctx, "AES-256-CBC", NULL);
+    out->certificates = calloc(r->certificate_count, sizeof *out->certificates);
+    if (out->certificates == NULL || out->ticket_cipher == NULL || r->certificate_count > CERTIFICATES_MAX) {
+        settings_complain(m->settings, m->errors, r->line, "receive",
+                          "out of memory, without AES, or with more than %u certificates", CERTIFICATES_MAX);
+        return false;
+    }
+    for (size_t i = 0; i < r->certificate_count; i++) {
+        out->certificate_count++;
+        good &= tls_certificate_load(m, &r->certificates[i], &out->certificates[i]);
+    }
+    return good && make_identities(m, r, out);
+}
+
+void tls_server_close(struct tls_server *server)
+{
+    for (size_t i = 0; i < server->identity_count; i++)
+        SSL_CTX_free(server->identities[i].ctx);
+    for (size_t i = 0; i < server->certificate_count; i++)
+        tls_certificate_free(&server->certificates[i]);
+    for (size_t i = 0; i < server->name_count; i++)
+        free((char *)(uintptr_t)server->names[i].pattern);
+    free(server->identities);
+    free(server->certificates);
+    free(server->names);
+    EVP_CIPHER_free(server->ticket_cipher);
+}
+
+const struct tls_certificate *tls_certificate_of(const struct tls_server *server, const SSL *ssl)
+{
+    const X509 *used = SSL_get_certificate(ssl);
+
+    for (size_t i = 0; i < server->certificate_count; i++)
+        if (server->certificates[i].x509 == used)
+            return &server->certificates[i];
+    return NULL;
+}
