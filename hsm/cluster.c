@@ -15,6 +15,7 @@
  * Locks: the registry lock, for a few instructions at a time.
  */
 #include "cluster.h"
+#include "debug.h"
 #include "error.h"
 #include "find.h"
 #include "notice.h"
@@ -193,6 +194,10 @@ static void seat_fill(struct cluster *c, unsigned i, hsm_status status, const st
         seat_leave_out(s);
     }
     registry_unlock();
+    debug_line("token group '%s': member '%s' is %s", c->group->name, c->group->members[i].name,
+               data    ? "in"
+               : other ? "refused"
+                       : "out");
     if (!news)
         return;
     atomic_fetch_add(&c->group->members[i].refused, 1);
@@ -333,6 +338,7 @@ bool cluster_report(struct cluster *c, const struct keydata *data, const hsm_err
     bool failed = err->status != HSM_OK && is_members_failure(err);
     if (err->status != HSM_OK && !failed)
         return false;
+    unsigned out = GROUP_MEMBERS_MAX;
     registry_lock();
     for (unsigned i = 0; i < c->group->count; i++) {
         struct seat *s = &c->seats[i];
@@ -340,10 +346,15 @@ bool cluster_report(struct cluster *c, const struct keydata *data, const hsm_err
             continue;
         if (!failed)
             s->pause_ms = 0;
-        else if (err->status != HSM_E_BUSY && s->state == SEAT_IN)
+        else if (err->status != HSM_E_BUSY && s->state == SEAT_IN) {
             seat_leave_out(s);
+            out = i;
+        }
     }
     registry_unlock();
+    if (out < GROUP_MEMBERS_MAX)
+        debug_line("token group '%s': member '%s' is left out: %s", c->group->name,
+                   c->group->members[out].name, err->text);
     return failed;
 }
 

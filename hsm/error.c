@@ -4,6 +4,7 @@
  * The decision what to do about them is left to token.c and sign.c.
  */
 #include "error.h"
+#include "text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -151,11 +152,7 @@ hsm_status error_set(hsm_error *err, hsm_status status, unsigned long ckr, const
     va_end(args);
     err->status = status;
     err->ckr = ckr;
-    /* Labels come from tokens and settings: whatever they hold, a log line stays one line. */
-    for (char *p = err->text; *p; p++) {
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = '?';
-    }
+    line_clean(err->text);
     return status;
 }
 

@@ -19,11 +19,6 @@ enum {
     KEEPERS_QUEUE = 256
 };
 
-struct token_entry {
-    struct token *token;
-    struct token_entry *next;
-};
-
 struct hsm {
     atomic_uint refs;
     struct token_owner owner;
@@ -83,6 +78,11 @@ out:
     pin_setting_clear(&h->pin);
     OPENSSL_free(h);
     return status;
+}
+
+struct token_entry *hsm_tokens(hsm *h)
+{
+    return h->tokens;
 }
 
 struct group *hsm_groups(hsm *h)

@@ -14,9 +14,11 @@
 #undef OPENSSL_NO_DEPRECATED /* libp11.h names types that OpenSSL 3 has deprecated; none is used here */
 
 #include "module.h"
+#include "debug.h"
 #include "error.h"
 #include "exit.h"
 #include "process.h"
+#include "stats.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -67,9 +69,21 @@ static struct module *modules; /* under the registry lock */
 
 /* ---- Calls ---- */
 
+static _Thread_local uint64_t ck_began; /* for the debug log */
+
+bool ck_enter(void)
+{
+    if (debug_is_on())
+        ck_began = stats_now();
+    return gate_enter();
+}
+
 CK_RV ck_done(CK_RV rv, hsm_error *err, const char *call, const char *where)
 {
     gate_leave();
+    if (debug_is_on())
+        debug_line("%s: %s %s, %llu us", where, call, hsm_ckr_name(rv),
+                   (unsigned long long)(stats_now() - ck_began));
     if (rv != CKR_OK)
         (void)error_ckr(err, rv, call, where);
     return rv;
@@ -257,6 +271,7 @@ static hsm_status load_locked(struct module *m, struct module_live *live, hsm_er
     library_pin((const void *)&PKCS11_CTX_new);
     exit_register();
     live->loaded = true;
+    debug_line("module '%s': loaded%s", m->path, live->owner ? "" : "; somebody else has initialised it");
     return HSM_OK;
 }
 

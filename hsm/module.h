@@ -74,8 +74,8 @@ void module_pin_refuse(struct module *m, const struct slot *slot, const struct p
  * in_len, out, &out_len)
  */
 #define CK(functions, err, where, call, ...)                                                                 \
-    (gate_enter() ? ck_done((functions)->call(__VA_ARGS__), (err), #call, (where))                           \
-                  : ck_refused((err), (where)))
+    (ck_enter() ? ck_done((functions)->call(__VA_ARGS__), (err), #call, (where)) : ck_refused((err), (where)))
+bool ck_enter(void);
 CK_RV ck_done(CK_RV rv, hsm_error *err, const char *call, const char *where);
 CK_RV ck_refused(hsm_error *err, const char *where);
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "notice.h"
+#include "debug.h"
+#include "text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,10 +13,7 @@ void notice(const char *format, ...)
     va_start(ap, format);
     (void)vsnprintf(line, sizeof(line), format, ap);
     va_end(ap);
-    for (char *p = line; *p;
-         p++) { /* labels come from tokens: whatever they hold, a log line stays one line */
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = '?';
-    }
+    line_clean(line);
     (void)fprintf(stderr, "sealane: %s\n", line);
+    debug_line("%s", line);
 }

@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -147,12 +149,39 @@ static const char *file_uri_path(const char *text)
     return strncmp(path, "//", 2) == 0 ? NULL : path;
 }
 
-/* RFC 7512 section 2.4: a file: URI or a path; "|command" is allowed to be refused, and we run no commands.
+static bool is_credential(const char *text)
+{
+    return strncmp(text, "credential:", 11) == 0;
+}
+
+/* systemd.exec(5), LoadCredential=: a file of that name in a directory that only the service can read. */
+static hsm_status pin_from_credential(struct pin **out, const char *name, const char *where, hsm_error *err)
+{
+    const char *directory = secure_getenv("CREDENTIALS_DIRECTORY");
+    char path[4096];
+    if (name[0] == '\0' || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return error_set(err, HSM_E_SETTINGS, 0, "%s: '%s' is no name of a credential", where, name);
+    if (!directory || directory[0] != '/')
+        return error_set(err, HSM_E_SETTINGS, 0,
+                         "%s: there are no credentials: CREDENTIALS_DIRECTORY is not set; give the service "
+                         "LoadCredential=%s:PATH",
+                         where, name);
+    int len = snprintf(path, sizeof(path), "%s/%s", directory, name);
+    if (len < 0 || (size_t)len >= sizeof(path))
+        return error_set(err, HSM_E_SETTINGS, 0, "%s: the credential's path is too long", where);
+    return pin_read_file(out, path, err);
+}
+
+/*
+ * RFC 7512 section 2.4: a file: URI or a path; "|command" is allowed to be refused, and we run no commands.
+ * "credential:" is ours.
  */
 static hsm_status pin_from_source(struct pin **out, const char *source, const char *where, hsm_error *err)
 {
     if (source[0] == '|')
         return error_set(err, HSM_E_SETTINGS, 0, "%s: running a command for the PIN is not supported", where);
+    if (is_credential(source))
+        return pin_from_credential(out, source + strlen("credential:"), where, err);
     const char *path = strncmp(source, "file:", 5) == 0 ? file_uri_path(source) : source;
     if (!path || path[0] == '\0')
         return error_set(err, HSM_E_SETTINGS, 0, "%s: '%s' names no file of this machine", where, source);
@@ -177,7 +206,7 @@ hsm_status pin_setting_read(struct pin_setting *out, const char *text, hsm_error
     *out = (struct pin_setting){0};
     if (!text)
         return HSM_OK;
-    if (strncmp(text, "file:", 5) != 0)
+    if (strncmp(text, "file:", 5) != 0 && !is_credential(text))
         return pin_from_text(&out->pin, text, "PIN setting", err);
     out->file = OPENSSL_strdup(text);
     return out->file ? HSM_OK : error_set(err, HSM_E_MEMORY, 0, "PIN setting: out of memory");

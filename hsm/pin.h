@@ -27,7 +27,7 @@ void pin_lock(struct pin *pin);
 
 struct pin *pin_copy(const struct pin *pin); /* NULL of NULL, or if out of memory */
 
-/* A PIN as the settings give it: the PIN itself, or "file:PATH" to be read when it is needed. Both NULL:
+/* A PIN as the settings give it: the PIN itself, or "file:PATH" or "credential:NAME" to be read when it is needed. Both NULL:
  * none. */
 struct pin_setting {
     struct pin *pin;

@@ -10,6 +10,7 @@
  * that the handlers only count.
  */
 #include "process.h"
+#include "debug.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -171,6 +172,7 @@ static void fork_child(void)
 static void process_init_once(void)
 {
     cond_init(&gate.changed);
+    debug_init();
     (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 

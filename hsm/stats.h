@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "sealane/hsm.h"
+#include "text.h"
 
 /* Kinds of tasks. New ones get a name in stats.c. */
 enum stats_op { STATS_OTHER, STATS_SIGN, STATS_DECRYPT, STATS_DERIVE, STATS_GENERATE, STATS_FIND, STATS_OPS };
@@ -44,18 +45,6 @@ uint64_t stats_now(void);
 void stats_add(struct stats *s, enum stats_op op, const hsm_error *err, uint64_t us);
 /* So many tasks wait now. */
 void stats_queued(struct stats *s, unsigned queued);
-
-/* ---- As JSON text ---- */
-
-/* Text that grows. After a failure (out of memory) `failed` is set and nothing more is added. */
-struct text {
-    char *buf;
-    size_t len, size;
-    bool failed;
-};
-void text_add(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* As a JSON string with its quotes (RFC 8259 section 7). Whatever is no UTF-8 becomes U+FFFD. */
-void text_add_string(struct text *t, const char *s);
 
 /* "operations":{...},"errors":{...} */
 void stats_write(const struct stats *s, struct text *out);

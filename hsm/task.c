@@ -7,6 +7,7 @@
  * takes a task's lock under a pool's.
  */
 #include "pool-int.h"
+#include "debug.h"
 #include "error.h"
 #include "process.h"
 
@@ -121,6 +122,7 @@ bool task_is_expired(struct task *task)
 static void task_give_up(struct task *task, struct pool *pool)
 {
     hsm_error why = {.status = HSM_E_TIMEOUT};
+    debug_line("%s: an operation is given up", pool->where);
     if (pool->set.stats)
         stats_add(pool->set.stats, task->op, &why, stats_now() - task->asked);
     if (pool_take_out(pool, task))

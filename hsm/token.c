@@ -163,6 +163,32 @@ unsigned token_sessions(struct token *t)
     return (unsigned)sessions;
 }
 
+static const char *state_name(struct token_live *live)
+{
+    static const char *const names[] = {
+        [TOKEN_NEW] = "closed", [TOKEN_OPENING] = "opening", [TOKEN_READY] = "open", [TOKEN_AWAY] = "away"};
+    pthread_mutex_lock(&live->lock);
+    enum token_state state = live->state;
+    pthread_mutex_unlock(&live->lock);
+    return state != TOKEN_AWAY && pool_is_stuck(live->pool) ? "hanging" : names[state];
+}
+
+void token_write(struct token *t, struct text *out)
+{
+    struct token_live *live = t->live;
+    bool used = live && live->generation == process_generation();
+    unsigned load = token_load(t), queued = token_queued(t);
+    text_add(out, "{\"label\":");
+    text_add_string(out, t->slot.label);
+    text_add(out, ",\"serial\":");
+    text_add_string(out, t->slot.serial);
+    text_add(out, ",\"state\":\"%s\",\"sessions\":%u,\"running\":%u,\"queued\":%u,\"queued_max\":%u,",
+             used ? state_name(live) : "closed", token_sessions(t), load > queued ? load - queued : 0, queued,
+             t->stats.queued_max);
+    stats_write(&t->stats, out);
+    text_add(out, "}");
+}
+
 hsm_status token_submit(struct token *t, struct task *task, hsm_job_done done, void *arg, hsm_error *err)
 {
     struct token_live *live = token_live(t);

@@ -16,6 +16,7 @@
 #include "pin.h"
 #include "pool.h"
 #include "sealane/hsm.h"
+#include "text.h"
 
 struct token;
 
@@ -50,6 +51,8 @@ unsigned token_load(struct token *t); /* operations that wait or run */
 /* Queues a task for the workers of this token. */
 hsm_status token_submit(struct token *t, struct task *task, hsm_job_done done, void *arg, hsm_error *err);
 
+/* What there is to tell of it, as a JSON object. */
+void token_write(struct token *t, struct text *out);
 /* Where to queue tasks. NULL if out of memory, or after the end. */
 struct pool *token_pool(struct token *t);
 

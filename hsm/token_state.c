@@ -16,6 +16,7 @@
  * A token that comes back must be the very same (label, manufacturer, model, serial): the PIN of one token is
  * never shown to another. That the keys in it are the same is checked by key.c.
  */
+#include "debug.h"
 #include "error.h"
 #include "token-int.h"
 
@@ -145,6 +146,8 @@ static hsm_status token_reopen(struct token *t, struct token_live *live, struct 
     }
     pthread_cond_broadcast(&live->changed);
     pthread_mutex_unlock(&live->lock);
+    debug_line("%s: %s%s", t->where, status == HSM_OK ? again ? "is back" : "is open" : "is away: ",
+               status == HSM_OK ? "" : why.text);
     module_sessions_add(t->owner->module, -lost);
     return status == HSM_OK ? HSM_OK : error_copy(err, &why);
 }
@@ -244,9 +247,12 @@ void token_lost(struct token *t, struct worker *worker)
     struct token_live *live = t->live;
     pthread_mutex_lock(&live->lock);
     /* Of the many that notice, the first of this epoch counts: NEW lets the next one open the token. */
-    if (live->state == TOKEN_READY && live->epoch == worker->epoch) {
+    bool first = live->state == TOKEN_READY && live->epoch == worker->epoch;
+    if (first) {
         live->state = TOKEN_NEW;
         live->logged_in = false;
     }
     pthread_mutex_unlock(&live->lock);
+    if (first)
+        debug_line("%s: is lost", t->where);
 }

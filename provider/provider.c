@@ -6,6 +6,7 @@
  * here touches the token: a daemon loads its configuration, then forks, then serves.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <openssl/crypto.h>
 #include <openssl/params.h>
@@ -90,6 +91,7 @@ static const OSSL_PARAM *provider_gettable_params(void *vprov)
         OSSL_PARAM_uint64(SEALANE_PARAM_TOKEN_FAILURES, NULL),
         OSSL_PARAM_uint64(SEALANE_PARAM_TOKEN_LOGINS, NULL),
         OSSL_PARAM_uint64(SEALANE_PARAM_TOKEN_RECOVERIES, NULL),
+        OSSL_PARAM_utf8_string(SEALANE_PARAM_TOKENS, NULL, 0),
         OSSL_PARAM_END,
     };
     (void)vprov;
@@ -136,6 +138,18 @@ static bool token_answer(const provider *prov, OSSL_PARAM params[])
            count_answer(params, SEALANE_PARAM_TOKEN_RECOVERIES, all.recoveries);
 }
 
+/* Only put together if it was asked for. */
+static bool report_answer(const provider *prov, OSSL_PARAM params[])
+{
+    OSSL_PARAM *p = OSSL_PARAM_locate(params, SEALANE_PARAM_TOKENS);
+    char *text = p != NULL && prov->keys != NULL ? hsm_report(prov->keys) : NULL;
+    bool ok = p == NULL || (prov->keys == NULL ? OSSL_PARAM_set_utf8_string(p, "{}")
+                                               : text != NULL && OSSL_PARAM_set_utf8_string(p, text));
+
+    free(text);
+    return ok;
+}
+
 static int provider_get_params(void *vprov, OSSL_PARAM params[])
 {
     OSSL_PARAM *status = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_STATUS);
@@ -145,7 +159,7 @@ static int provider_get_params(void *vprov, OSSL_PARAM params[])
            text_answer(params, OSSL_PROV_PARAM_BUILDINFO, SEALANE_VERSION) &&
            text_answer(params, SEALANE_PARAM_LAST_SEALED_BY, sealane_last_sealed_by()) &&
            (status == NULL || OSSL_PARAM_set_int(status, 1)) && records_answer(params) &&
-           token_answer(vprov, params);
+           token_answer(vprov, params) && report_answer(vprov, params);
 }
 
 static const OSSL_ITEM *provider_get_reason_strings(void *vprov)

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SESSIONS = 3, TIMEOUT_MS = 300 };
+enum { SESSIONS = 3, TIMEOUT_MS = 1500 };
 
 static hsm *h;
 static hsm_key *key;

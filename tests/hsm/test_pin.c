@@ -57,6 +57,33 @@ static void pin_is_read_from_where_it_is(void)
     }
 }
 
+/* systemd hands a service its credentials as files in a directory of its own. */
+static void pin_is_read_from_credentials(void)
+{
+    char directory[160], path[200];
+    hsm_error err;
+    CU_ASSERT_EQUAL(find_with("credential:hsm-pin", "", &err), HSM_E_SETTINGS);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "CREDENTIALS_DIRECTORY is not set"));
+    (void)snprintf(directory, sizeof(directory), "%s/credentials", fixture_dir());
+    (void)snprintf(path, sizeof(path), "%s/hsm-pin", directory);
+    CU_ASSERT_EQUAL_FATAL(mkdir(directory, 0700), 0);
+    FILE *f = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    fprintf(f, "%s\n", FIXTURE_PIN);
+    CU_ASSERT_EQUAL(fclose(f), 0);
+    CU_ASSERT_EQUAL(setenv("CREDENTIALS_DIRECTORY", directory, 1), 0);
+    CU_ASSERT_EQUAL(find_with("credential:hsm-pin", "", &err), HSM_OK);
+    CU_ASSERT_EQUAL(find_with(NULL, "?pin-source=credential:hsm-pin", &err), HSM_OK);
+    CU_ASSERT_EQUAL(find_with("credential:other", "", &err), HSM_E_SETTINGS);
+    static const char *const wrong[] = {"credential:", "credential:../pin", "credential:..",
+                                        "credential:/etc/pin"};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        CU_ASSERT_EQUAL(find_with(wrong[i], "", &err), HSM_E_SETTINGS);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "is no name of a credential"));
+    }
+    CU_ASSERT_EQUAL(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+}
+
 static void bad_pin_sources_are_named(void)
 {
     char text[256], says[256];
@@ -236,6 +263,7 @@ static void pin_that_was_changed_is_tried_once_more_and_then_dropped(void)
 
 static const CU_TestInfo tests[] = {
     {"a PIN is read from where it is", pin_is_read_from_where_it_is},
+    {"a PIN is read from credentials", pin_is_read_from_credentials},
     {"bad PIN sources are named", bad_pin_sources_are_named},
     {"the caller is asked once for the token", caller_is_asked_once_for_the_token},
     {"a wrong PIN is shown to the token once", wrong_pin_is_shown_to_the_token_once},

@@ -93,7 +93,7 @@ typedef struct hsm hsm;
 typedef struct hsm_settings {
     const char *module_path; /* the PKCS#11 library. Required. */
     const char *init_args;   /* C_Initialize pReserved, for modules that want it (NSS) */
-    const char *pin;         /* "file:PATH" (first line of it) or the PIN itself */
+    const char *pin;         /* "file:PATH" (first line of it), "credential:NAME" (systemd), or the PIN itself */
     unsigned sessions;       /* most sessions and worker threads at once; default 16, capped by the token */
     unsigned queue;          /* most operations waiting; default 1024 */
     unsigned timeout_ms;     /* longest wait for one operation; default 10000 */
@@ -298,6 +298,24 @@ typedef struct hsm_counters {
 } hsm_counters;
 
 void hsm_counters_read(hsm *h, hsm_counters *out);
+
+/*
+ * The same and more for each token, as JSON text (RFC 8259); free(3). NULL if out of memory.
+ *
+ *   {"module": PATH, "tokens": [TOKEN, ...], "groups": [{"name": N, "members": [{"name": N, "keys_refused": n}]}]}
+ *   TOKEN   {"label", "serial", "state": "closed" | "opening" | "open" | "away" | "hanging",
+ *            "sessions": open now, "running", "queued": operations now, "queued_max": the most so far,
+ *            "operations": {OPERATION: {"count", "failed",
+ *                                       "latency_us": {"sum", "buckets": [[BOUND, count], ...]}}, ...},
+ *            "errors": {NAME: count, ...}}
+ *   OPERATION   "sign", "decrypt", "derive", "generate", "find"
+ *   BOUND       so many took less than BOUND microseconds, but not less than half of it; null: above all bounds.
+ *               From the request to the result, waiting for a session included. Empty buckets are left out.
+ *   NAME        a CK_RV's ("CKR_DEVICE_ERROR", "0x80000001"), or our own: "timeout", "busy", "no-token", ...
+ *
+ * Counts are of this process, and of its parent's up to the fork. They only grow.
+ */
+char *hsm_report(hsm *h);
 
 /* True while the calling thread is inside Cryptoki: a provider must not serve the token's own use of libcrypto. */
 bool hsm_inside_cryptoki(void);

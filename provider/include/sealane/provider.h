@@ -22,4 +22,18 @@
 #define SEALANE_PARAM_TOKEN_LOGINS     "sealane-token-logins"
 #define SEALANE_PARAM_TOKEN_RECOVERIES "sealane-token-recoveries"
 
+/*
+ * UTF8 string: the tokens in use, one by one, as JSON: state, sessions, queue, operations with counts and
+ * latency, errors by name, groups of tokens. hsm_report() in hsm/include/sealane/hsm.h says what each member
+ * means:
+ *   {"module": PATH,
+ *    "tokens": [{"label", "serial", "state", "sessions", "running", "queued", "queued_max",
+ *                "operations": {"sign": {"count", "failed", "latency_us": {"sum", "buckets": [[BOUND, n], ...]}}},
+ *                "errors": {"CKR_DEVICE_REMOVED": n, "timeout": n}}],
+ *    "groups": [{"name", "members": [{"name", "keys_refused"}]}]}
+ * Ask once with `data` NULL: `return_size` is the length now, without the closing zero byte. Leave room for
+ * growth. "{}" if no module is configured.
+ */
+#define SEALANE_PARAM_TOKENS "sealane-tokens"
+
 #endif
