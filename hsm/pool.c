@@ -211,9 +211,10 @@ hsm_status pool_push(struct pool *pool, struct task *task, hsm_error *err)
     atomic_fetch_add(&pool->load, 1);
     if (pool->set.stats)
         stats_queued(pool->set.stats, pool->queued);
-    pthread_cond_signal(&pool->work);
 out:
     pthread_mutex_unlock(&pool->lock);
+    if (status == HSM_OK)
+        pthread_cond_signal(&pool->work); /* not under the lock, which the thread needs at once */
     return status;
 }
 
