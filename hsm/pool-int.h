@@ -17,11 +17,11 @@ struct pool {
     atomic_uint load; /* tasks that wait or run */
 
     pthread_mutex_t lock;
-    pthread_cond_t work;  /* something to do, or stopping */
     pthread_cond_t ended; /* a thread has ended */
     struct task *head, *tail;
     unsigned queued;
-    unsigned limit, alive, idle;
+    unsigned limit, alive;
+    struct worker *idle; /* the last to become idle first: its caches are warm. Then nothing waits. */
     unsigned stuck;      /* workers at tasks that were given up: the module may never return */
     struct worker *gone; /* ended, to be joined */
     bool stopping;

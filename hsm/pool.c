@@ -25,6 +25,16 @@ static struct pool *all_pools;
 
 /* ---- Workers ---- */
 
+static void queue_append(struct pool *pool, struct task *task)
+{
+    task->prev = pool->tail;
+    task->next = NULL;
+    *(pool->tail ? &pool->tail->next : &pool->head) = task;
+    pool->tail = task;
+    task->queued = true;
+    pool->queued++;
+}
+
 static struct task *queue_pop(struct pool *pool)
 {
     struct task *task = pool->head;
@@ -53,6 +63,25 @@ bool pool_take_out(struct pool *pool, struct task *task)
     return was_queued;
 }
 
+/* A thread and its task, whose time with the module begins. Locked. */
+static void worker_take(struct worker *worker, struct task *task)
+{
+    worker->current = task;
+    task->worker = worker;
+}
+
+/* Gives the task to a thread that has nothing to do. False: there is none. Locked. */
+static bool idle_hand(struct pool *pool, struct task *task)
+{
+    struct worker *worker = pool->idle;
+    if (!worker)
+        return false;
+    pool->idle = worker->next;
+    worker_take(worker, task);
+    pthread_cond_signal(&worker->wake);
+    return true;
+}
+
 /* Gives a task back to be run by another thread, before all others. False if there is no other thread. */
 static bool queue_return(struct pool *pool, struct task *task)
 {
@@ -61,13 +90,14 @@ static bool queue_return(struct pool *pool, struct task *task)
     if (others) {
         pool->limit = pool->alive - 1; /* do not try that again with every task */
         task->err = (hsm_error){0};
-        task->prev = NULL;
-        task->next = pool->head;
-        *(pool->head ? &pool->head->prev : &pool->tail) = task;
-        pool->head = task;
-        task->queued = true;
-        pool->queued++;
-        pthread_cond_signal(&pool->work);
+        if (!idle_hand(pool, task)) {
+            task->prev = NULL;
+            task->next = pool->head;
+            *(pool->head ? &pool->head->prev : &pool->tail) = task;
+            pool->head = task;
+            task->queued = true;
+            pool->queued++;
+        }
     }
     pthread_mutex_unlock(&pool->lock);
     return others;
@@ -77,24 +107,21 @@ static bool queue_return(struct pool *pool, struct task *task)
 static struct task *worker_next(struct worker *worker)
 {
     struct pool *pool = worker->pool;
-    struct task *task = NULL;
     pthread_mutex_lock(&pool->lock);
     worker->current = NULL;
     if (worker->stuck) {
         worker->stuck = false;
         pool->stuck--;
     }
-    while (!pool->stopping && !worker->retire) {
-        task = queue_pop(pool);
-        if (task)
-            break;
-        pool->idle++;
-        pthread_cond_wait(&pool->work, &pool->lock);
-        pool->idle--;
-    }
+    struct task *task = pool->stopping || worker->retire ? NULL : queue_pop(pool);
     if (task) {
-        worker->current = task;
-        task->worker = worker;
+        worker_take(worker, task);
+    } else if (!worker->retire && !pool->stopping) {
+        worker->next = pool->idle;
+        pool->idle = worker;
+        while (!worker->current && !pool->stopping)
+            pthread_cond_wait(&worker->wake, &pool->lock);
+        task = worker->current;
     }
     pthread_mutex_unlock(&pool->lock);
     return task;
@@ -146,6 +173,12 @@ bool thread_start(pthread_t *thread, void *(*run)(void *), void *arg)
     return started;
 }
 
+static void worker_free(struct worker *worker)
+{
+    pthread_cond_destroy(&worker->wake);
+    OPENSSL_free(worker);
+}
+
 /* Starts one more thread; the pool is locked. */
 static bool worker_start(struct pool *pool)
 {
@@ -153,11 +186,12 @@ static bool worker_start(struct pool *pool)
     if (!worker)
         return false;
     worker->pool = pool;
+    pthread_cond_init(&worker->wake, NULL);
     bool started = thread_start(&worker->thread, worker_main, worker);
     if (started)
         pool->alive++;
     else
-        OPENSSL_free(worker);
+        worker_free(worker);
     return started;
 }
 
@@ -196,25 +230,18 @@ hsm_status pool_push(struct pool *pool, struct task *task, hsm_error *err)
                       pool->where, pool->queued);
         goto out;
     }
-    /* A thread that was woken but does not run yet still counts as idle, so compare with what waits. */
-    if (pool->queued + 1 > pool->idle && pool->alive < pool->limit && !worker_start(pool) &&
-        pool->alive == 0) {
-        status = error_set(err, HSM_E_MEMORY, 0, "%s: cannot start a thread", pool->where);
-        goto out;
+    if (!idle_hand(pool, task)) {
+        if (pool->alive < pool->limit && !worker_start(pool) && pool->alive == 0) {
+            status = error_set(err, HSM_E_MEMORY, 0, "%s: cannot start a thread", pool->where);
+            goto out;
+        }
+        queue_append(pool, task);
     }
-    task->prev = pool->tail;
-    task->next = NULL;
-    *(pool->tail ? &pool->tail->next : &pool->head) = task;
-    pool->tail = task;
-    task->queued = true;
-    pool->queued++;
     atomic_fetch_add(&pool->load, 1);
     if (pool->set.stats)
         stats_queued(pool->set.stats, pool->queued);
 out:
     pthread_mutex_unlock(&pool->lock);
-    if (status == HSM_OK)
-        pthread_cond_signal(&pool->work); /* not under the lock, which the thread needs at once */
     return status;
 }
 
@@ -264,7 +291,6 @@ struct pool *pool_new(const struct pool_settings *settings)
     pool->limit = settings->limit > 0 ? settings->limit : 1;
     watch_init(&pool->watch, settings->timeout_ms);
     pthread_mutex_init(&pool->lock, NULL);
-    cond_init(&pool->work);
     cond_init(&pool->ended);
     registry_lock();
     pool->next_pool = all_pools;
@@ -314,7 +340,9 @@ bool pool_stop(struct pool *pool, unsigned bound_ms)
     struct timespec deadline = deadline_after(bound_ms);
     pthread_mutex_lock(&pool->lock);
     pool->stopping = true;
-    pthread_cond_broadcast(&pool->work);
+    for (struct worker *worker = pool->idle; worker; worker = worker->next)
+        pthread_cond_signal(&worker->wake);
+    pool->idle = NULL;
     pthread_mutex_unlock(&pool->lock);
     queue_refuse(pool, refuse_ending);
 
@@ -330,7 +358,7 @@ bool pool_stop(struct pool *pool, unsigned bound_ms)
     while (gone) {
         struct worker *next = gone->next;
         pthread_join(gone->thread, NULL);
-        OPENSSL_free(gone);
+        worker_free(gone);
         gone = next;
     }
     watch_stop(&pool->watch);
@@ -353,7 +381,6 @@ void pool_free(struct pool *pool)
     registry_unlock();
     watch_destroy(&pool->watch);
     pthread_mutex_destroy(&pool->lock);
-    pthread_cond_destroy(&pool->work);
     pthread_cond_destroy(&pool->ended);
     OPENSSL_free(pool);
 }

@@ -27,7 +27,7 @@ struct worker {
     struct pool *pool;
     struct token *token; /* whose session it is */
     pthread_t thread;
-    struct worker *next;
+    struct worker *next;   /* among those that are idle, or that have ended */
     unsigned long session; /* CK_SESSION_HANDLE */
     bool has_session;
     bool dirty;       /* an operation may be left half done in the session */
@@ -38,7 +38,8 @@ struct worker {
     bool retire;     /* set by a task that could not run: end this thread, another one shall run it */
     /* private to pool.c, under the pool's lock */
     struct task *current;
-    bool stuck; /* `current` was given up */
+    bool stuck;          /* `current` was given up */
+    pthread_cond_t wake; /* idle: `current` is set, or the pool stops */
 };
 
 struct task_ops {
