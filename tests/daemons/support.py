@@ -6,6 +6,8 @@ Proof. Between the provider and SoftHSM2 stands tests/modules/count.c, which cou
 between libcrypto and the provider tests/modules/witness.c, which tells how many records the engine has sealed and
 opened in all processes of the daemon. Neither is in the clients: they run with the system's openssl.cnf.
 
+SEALANE_BASELINE=1 runs the same tests with ordinary key files and without the provider: what the daemon does by itself.
+
 Nothing waits for a time to pass; PATIENCE only ends a test whose event never comes.
 """
 import os
@@ -28,6 +30,7 @@ TOP = Path(__file__).resolve().parents[2]
 PROVIDER, COUNT, WITNESS = (os.environ.get(name) for name in ("SEALANE_PROVIDER", "SEALANE_COUNT", "SEALANE_WITNESS"))
 PATIENCE = int(os.environ.get("SEALANE_PATIENCE", "60"))
 SKIPPED = 77
+BASELINE = "SEALANE_BASELINE" in os.environ
 
 OURS = ("OPENSSL_CONF", "SOFTHSM2_CONF", "PKCS11_PROVIDER_MODULE", "LD_PRELOAD")
 CLIENT_ENV = {k: v for k, v in os.environ.items() if k not in OURS and not k.startswith("SEALANE_")}
@@ -109,6 +112,8 @@ class Site:
             SEALANE_WITNESS_FILE=str(self.witnessed))
         for file in (self.counters, self.witnessed):
             file.chmod(0o666)
+        if BASELINE:
+            self.make_baseline()
         self.user = user if os.getuid() == 0 and user else None
         for folder in (self.base, self.dir):
             folder.chmod(0o755)
@@ -118,6 +123,14 @@ class Site:
             (self.dir / name).chmod(0o644)
         if self.user:
             self.give(self.dir / "tokens")
+
+    def make_baseline(self):
+        shutil.copy(self.software_certificate(), self.dir / "ec.pem")
+        shutil.copy(self.dir / "software.key", self.dir / "ec.key")
+        (self.dir / "software.pem").unlink()
+        shutil.copy(self.software_certificate("rsa:2048"), self.dir / "rsa.pem")
+        shutil.copy(self.dir / "software.key", self.dir / "rsa.key")
+        self.environment = dict(CLIENT_ENV, PATH=SEARCH)
 
     def give(self, path):
         """Makes a file or a folder with all that is in it the daemon's user's, if that is somebody else."""
@@ -146,6 +159,18 @@ class Site:
         file.write_text((self.dir / f"{kind}.pem").read_text() + (self.dir / (key or f"{kind}.key")).read_text())
         file.chmod(0o600)
         return str(file)
+
+    def software_certificate(self, kind="ec"):
+        """A certificate of the same CA whose key is a file, software.key, for peers that are not the subject of a test."""
+        def openssl(*arguments):
+            subprocess.run(["openssl", *arguments], cwd=self.dir, check=True, capture_output=True,
+                           env=dict(CLIENT_ENV, OPENSSL_CONF=self.path("ca.cnf")))
+        if not (self.dir / "software.pem").exists():
+            openssl("req", "-new", "-newkey", kind, *(("-pkeyopt", "ec_paramgen_curve:P-256") if kind == "ec" else ()), "-nodes",
+                    "-subj", "/CN=localhost", "-keyout", "software.key", "-out", "software.csr")
+            openssl("x509", "-req", "-in", "software.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30",
+                    "-extfile", "ca.cnf", "-extensions", "server", "-out", "software.pem")
+        return self.path("software.pem")
 
     def signed(self):
         """Signatures that the token has made, by mechanism."""
@@ -267,9 +292,17 @@ GNUTLS = {"ec": "-SIGN-ALL:+SIGN-ECDSA-SHA256:+SIGN-ECDSA-SECP256R1-SHA256", "rs
 COUNTER = {"ec": "ecdsa", "rsa": "rsa_pss"}
 
 
-def run(argv, stdin=None, env=None, timeout=PATIENCE):
-    done = subprocess.run([str(a) for a in argv], input=stdin, capture_output=True, env=env or CLIENT_ENV, timeout=timeout,
-                          check=False)
+def run(argv, stdin=b"", env=None):
+    """Status and output. The program's input stays open until it ends: at an end of input clients hang up, and some
+    daemons then drop the answer."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, stdin)
+        done = subprocess.run([str(a) for a in argv], stdin=reading, capture_output=True, env=env or CLIENT_ENV, timeout=PATIENCE,
+                              check=False)
+    finally:
+        os.close(reading)
+        os.close(writing)
     return done.returncode, done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
 
 
@@ -387,6 +420,46 @@ class Storm:
         self.stop()
 
 
+class Backend:
+    """What stands behind a TLS proxy: answers every request with the same body."""
+
+    def __init__(self, body, context=None):
+        self.context = context  # of TLS, if it speaks that
+        self.answer = b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        with connection:
+            connection.settimeout(PATIENCE)
+            request = b""
+            try:
+                if self.context:
+                    connection = self.context.wrap_socket(connection, server_side=True)
+                while b"\r\n\r\n" not in request:
+                    more = connection.recv(65536)
+                    if not more:
+                        return
+                    request += more
+                connection.sendall(self.answer)
+                if self.context:
+                    connection.unwrap()
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.close()
+
+
 # ---- The tests' base ----
 
 class DaemonTest(unittest.TestCase):
@@ -412,6 +485,44 @@ class DaemonTest(unittest.TestCase):
                 print(f"---- log of {daemon.argv[0]}\n{daemon.log()[-6000:]}", file=sys.stderr)
         self.addCleanup(end)
         return daemon
+
+    def check_reload(self, port, reload, times=3, lossless=True):
+        """Reloads under load. `reload(n)` does the nth and returns when the new settings serve. Where the daemon by itself
+        resets connections at a reload (lossless=False), all is well again after it."""
+        with Storm(self.site, self.talk(port)) as storm:
+            for n in range(times):
+                storm.wait_more(20)
+                reload(n)
+                if not lossless:
+                    wait_until("good connections after the reload", lambda: storm.in_a_row >= 20)
+                    storm.pause()
+                    storm.failures.clear()
+                    storm.resume()
+                storm.wait_more(20)
+                storm.pause()
+                self.assertEqual(storm.failures, [], f"reload {n + 1}")
+                storm.resume()
+            storm.stop()
+        return storm.good
+
+    def backend(self):
+        backend = Backend(self.body)
+        self.addCleanup(backend.close)
+        return backend
+
+    def demanding_server(self):
+        """A TLS server with a software key that wants a certificate of its client."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.site.software_certificate(), self.site.path("software.key"))
+        context.load_verify_locations(self.site.ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+        server = Backend(self.body, context)
+        self.addCleanup(server.close)
+        return server
+
+    def talk(self, port):
+        """For a Storm: one HTTP request over a connection of its own."""
+        return lambda context: fetch(port, context).endswith(self.body)
 
     def token_server(self):
         server = TokenServer(self.site)
@@ -441,10 +552,10 @@ class DaemonTest(unittest.TestCase):
         at least so many records."""
         return Proof(self, what, kind, count, records)
 
-    def check_all_clients(self, port, expect, stdin=HTTP, s_options=(), gnutls_options=(), web=True):
+    def check_all_clients(self, port, expect, stdin=HTTP, s_options=(), gnutls_options=(), web=True, kinds=("ec", "rsa")):
         """Both keys, both versions, three clients; each handshake is signed once, and by the token."""
         for version in ("1.2", "1.3"):
-            for kind in ("ec", "rsa"):
+            for kind in kinds:
                 with self.subTest(version=version, kind=kind):
                     with self.proves(f"s_client, TLS {version}, {kind}", kind):
                         self.assertIn(expect, s_client(self.site, port, version, kind, *s_options, stdin=stdin))
@@ -464,7 +575,7 @@ class Proof:
         return self
 
     def __exit__(self, kind, *unused):
-        if kind is not None:
+        if kind is not None or BASELINE:
             return
         site, test = self.test.site, self.test
         signed = {name: value - self.signed[name] for name, value in site.signed().items()}
