@@ -477,9 +477,8 @@ class DaemonTest(unittest.TestCase):
         daemon = Daemon(self.site, argv, port, **kwargs)
 
         def end():
-            failed = any(error for _, error in getattr(self._outcome, "errors", ())) or (
-                self._outcome.result and any(self in pair for pair in
-                                             self._outcome.result.failures + self._outcome.result.errors))
+            result = self._outcome.result
+            failed = any(getattr(case, "test_case", case) is self for case, _ in result.failures + result.errors)
             daemon.kill()
             if failed:
                 print(f"---- log of {daemon.argv[0]}\n{daemon.log()[-6000:]}", file=sys.stderr)
@@ -510,13 +509,16 @@ class DaemonTest(unittest.TestCase):
         self.addCleanup(backend.close)
         return backend
 
-    def demanding_server(self):
-        """A TLS server with a software key that wants a certificate of its client."""
+    def demanding_context(self):
+        """For a TLS server with a software key that wants a certificate of its client."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.site.software_certificate(), self.site.path("software.key"))
         context.load_verify_locations(self.site.ca)
         context.verify_mode = ssl.CERT_REQUIRED
-        server = Backend(self.body, context)
+        return context
+
+    def demanding_server(self):
+        server = Backend(self.body, self.demanding_context())
         self.addCleanup(server.close)
         return server
 
