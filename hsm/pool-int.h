@@ -3,6 +3,7 @@
 #ifndef HSM_POOL_INT_H
 #define HSM_POOL_INT_H
 
+#include "here.h"
 #include "pool.h"
 #include "stats.h"
 #include "watch.h"
@@ -14,6 +15,7 @@ struct pool {
     char where[80];
     struct pool *next_pool; /* in the list of all pools, under the registry lock */
     struct watch watch;
+    struct here here;
     atomic_uint load; /* tasks that wait or run */
 
     pthread_mutex_t lock;
@@ -32,8 +34,13 @@ struct pool {
 /* A thread of ours: all signals blocked, since the daemon's handlers are not for it. */
 bool thread_start(pthread_t *thread, void *(*run)(void *), void *arg);
 
-/* Puts a task behind the others. On failure (HSM_E_BUSY, _TIMEOUT, _SHUTDOWN, _MEMORY) nothing has happened. */
+/*
+ * Puts a task behind the others. On failure (HSM_E_BUSY, _TIMEOUT, _SHUTDOWN) nothing has happened; HSM_E_MEMORY: the
+ * pool has no thread and cannot start one.
+ */
 hsm_status pool_push(struct pool *pool, struct task *task, hsm_error *err);
+/* For a process that may have no threads: runs the task before it returns, on the caller's thread. */
+void pool_run_here(struct pool *pool, struct task *task);
 /* Takes a task out of the queue. False if it does not wait there. */
 bool pool_take_out(struct pool *pool, struct task *task);
 /* The caller has lost patience with a task that is still running, if it is: its worker counts as stuck. */

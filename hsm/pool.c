@@ -245,6 +245,15 @@ out:
     return status;
 }
 
+void pool_run_here(struct pool *pool, struct task *task)
+{
+    atomic_fetch_add(&pool->load, 1);
+    here_run(&pool->here, task, task->done != NULL); /* paused jobs are on small stacks */
+    task_count(pool, task);
+    atomic_fetch_sub(&pool->load, 1);
+    task_end(task);
+}
+
 /* Ends everything that waits. */
 static void queue_refuse(struct pool *pool, hsm_status (*refuse)(const struct pool *, hsm_error *))
 {
@@ -290,6 +299,7 @@ struct pool *pool_new(const struct pool_settings *settings)
     (void)snprintf(pool->where, sizeof(pool->where), "%s", settings->where);
     pool->limit = settings->limit > 0 ? settings->limit : 1;
     watch_init(&pool->watch, settings->timeout_ms);
+    here_init(&pool->here, pool);
     pthread_mutex_init(&pool->lock, NULL);
     cond_init(&pool->ended);
     registry_lock();
@@ -362,7 +372,7 @@ bool pool_stop(struct pool *pool, unsigned bound_ms)
         gone = next;
     }
     watch_stop(&pool->watch);
-    return all;
+    return here_stop(&pool->here, pool->set.end) && all;
 }
 
 void pool_free(struct pool *pool)
@@ -380,6 +390,7 @@ void pool_free(struct pool *pool)
     }
     registry_unlock();
     watch_destroy(&pool->watch);
+    here_destroy(&pool->here);
     pthread_mutex_destroy(&pool->lock);
     pthread_cond_destroy(&pool->ended);
     OPENSSL_free(pool);

@@ -79,8 +79,9 @@ void task_discard(struct task *task);
 
 /*
  * Queues the task. On failure it is still the caller's: HSM_E_BUSY, too many wait; HSM_E_TIMEOUT, every thread
- * is stuck in a token that does not answer; HSM_E_SHUTDOWN, HSM_E_MEMORY. With `done`, the task is also ended
- * at the pool's time-out: `done` is called, task_is_ready says true and task_wait says that it was too late.
+ * is stuck in a token that does not answer; HSM_E_SHUTDOWN. With `done`, the task is also ended
+ * at the pool's time-out: `done` is called, task_is_ready says true and task_wait says that it was too late. Where the
+ * pool can have no thread, the task has been run before this returns (here.h).
  */
 hsm_status task_submit(struct pool *pool, struct task *task, hsm_job_done done, void *arg, hsm_error *err);
 bool task_is_ready(struct task *task);

@@ -164,13 +164,15 @@ hsm_status task_submit(struct pool *pool, struct task *task, hsm_job_done done, 
     task->done_arg = arg;
     task->asked = stats_now();
     task_hold(task); /* the pool's */
-    hsm_status status = HSM_OK;
-    if (done && !watch_add(&pool->watch, task))
-        status = error_set(&why, HSM_E_MEMORY, 0, "%s: cannot start a thread", pool->where);
-    if (status == HSM_OK)
-        status = pool_push(pool, task, &why);
+    if (done)
+        (void)watch_add(&pool->watch, task); /* where there is no thread for it, late is better than never */
+    hsm_status status = pool_push(pool, task, &why);
     if (status == HSM_OK)
         return HSM_OK;
+    if (status == HSM_E_MEMORY) {
+        pool_run_here(pool, task);
+        return HSM_OK;
+    }
     if (pool->set.stats)
         stats_add(pool->set.stats, task->op, &why, 0);
     watch_remove(&pool->watch, task);

@@ -71,7 +71,6 @@ passdb {"static" if newer else ""} {{
 }}
 service imap-login {{
   chroot =
-  vsz_limit = 0
   inet_listener imap {{
     {"listen" if newer else "address"} = 127.0.0.1
     port = {starttls}

@@ -26,7 +26,6 @@ class Blocking(DaemonTest):
 global
     {f"user {site.user}" if site.user else ""}
     {self.mode}
-    insecure-fork-wanted
     nbthread 2
     stats socket {site.base}/haproxy.sock mode 600 expose-fd listeners level admin
     ssl-default-bind-options ssl-min-ver TLSv1.2

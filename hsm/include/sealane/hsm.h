@@ -19,7 +19,8 @@
  *            by callers: passing NULL is fine) with one line that says what, where and what to do. No PIN, digest or
  *            signature is ever in it.
  * Threads    Everything here may be called from any number of threads at once. Cryptoki itself runs on worker
- *            threads of this room only, never on the caller's stack (which may be an ASYNC job's small one).
+ *            threads of this room, never on the caller's stack (which may be an ASYNC job's small one). Only where
+ *            the process may start no thread does it run on the caller's, one operation at a time.
  * Secrets    PINs are copied into locked memory, wiped when no longer needed, and given to a token again only
  *            after a login with them has succeeded before. A PIN that the token called wrong is not tried again.
  */
@@ -242,7 +243,10 @@ hsm_status hsm_operate(hsm_key *key, const hsm_mechanism *mech, const uint8_t *i
                        uint8_t *out, size_t *out_len, hsm_error *err);
 
 typedef struct hsm_job hsm_job;
-/* Called once, from a worker thread, when the result is there. Must be short and must not call hsm_. */
+/*
+ * Called once, when the result is there: from a worker thread, or by hsm_submit itself in a process that may have no
+ * threads. Must be short and must not call hsm_.
+ */
 typedef void (*hsm_job_done)(void *arg);
 
 /*
