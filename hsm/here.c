@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <openssl/err.h>
+
 enum { STACK_LEN = 1024 * 1024 }; /* what a module may need; untouched pages cost nothing */
 
 /* What the other stack is to do: makecontext hands over no pointers. */
@@ -44,6 +46,7 @@ void here_run(struct here *here, struct task *task, bool small_stack)
 {
     pthread_mutex_lock(&here->lock);
     struct call outer = call;
+    (void)ERR_set_mark();
     call = (struct call){task, &here->worker};
     here->used = true;
     if (small_stack && stack_make(here) && getcontext(&here->own) == 0) {
@@ -56,6 +59,8 @@ void here_run(struct here *here, struct task *task, bool small_stack)
         run();
     }
     call = outer;
+    /* Modules use libcrypto too, and what they leave in the queue libssl would take for an error of its own. */
+    (void)ERR_pop_to_mark();
     here->worker.retire = false; /* there is nobody else who could take over */
     pthread_mutex_unlock(&here->lock);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include <openssl/async.h>
+#include <openssl/err.h>
 
 enum { BIG = 300 * 1024 }; /* bytes of stack, many times a job's */
 
@@ -137,6 +138,29 @@ static int big_main(void *arg)
     return task.err.ckr == 1;
 }
 
+static void run_untidy(struct task *task, struct worker *worker)
+{
+    (void)task;
+    (void)worker;
+    ERR_raise(ERR_LIB_USER, 1);
+}
+
+static void module_leaves_no_errors_to_its_caller(void)
+{
+    static const struct task_ops ops = {.run = run_untidy};
+    struct task task = {.ops = &ops};
+    struct here here;
+    here_init(&here, NULL);
+    ERR_clear_error();
+    here_run(&here, &task, false);
+    CU_ASSERT_EQUAL(ERR_peek_error(), 0);
+    ERR_raise(ERR_LIB_USER, 2); /* the caller's own stays */
+    here_run(&here, &task, false);
+    CU_ASSERT_EQUAL(ERR_GET_REASON(ERR_get_error()), 2);
+    CU_ASSERT_EQUAL(ERR_get_error(), 0);
+    here_destroy(&here);
+}
+
 static void module_has_room_on_a_small_stack(void)
 {
     struct here here, *p = &here;
@@ -161,6 +185,7 @@ static const CU_TestInfo tests[] = {
     {"threads are used when they may be", threads_are_used_when_they_may_be},
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
     {"a job is done when it has been submitted", job_is_done_when_it_has_been_submitted},
+    {"a module leaves no errors to its caller", module_leaves_no_errors_to_its_caller},
     {"a module has room though its caller's stack is small", module_has_room_on_a_small_stack},
 #endif
     CU_TEST_INFO_NULL,
