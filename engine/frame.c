@@ -127,26 +127,22 @@ static void nonce_make(frame *f, uint64_t sequence, uint64_t explicit_part)
 
 /* ---- Sealing ---- */
 
-/* Length of the payload, or SEALANE_PLAINTEXT_MAX + 1 if it is longer than that. */
-static size_t payload_sum(const sealane_seal_op *op)
+/* Adds the payload's pieces up, to at most SEALANE_PLAINTEXT_MAX + 1. False if one of them is not there. */
+static bool payload_sum(const sealane_seal_op *op, size_t *sum)
 {
-    size_t sum = 0;
-
-    for (size_t i = 0; i < op->payload_count; i++) {
-        if (op->payload[i].iov_len > SEALANE_PLAINTEXT_MAX - sum)
-            return SEALANE_PLAINTEXT_MAX + 1;
-        sum += op->payload[i].iov_len;
-    }
-    return sum;
-}
-
-static bool payload_there(const sealane_seal_op *op)
-{
+    *sum = 0;
     if (op->payload == NULL)
         return op->payload_count == 0;
-    for (size_t i = 0; i < op->payload_count; i++)
-        if (op->payload[i].iov_base == NULL && op->payload[i].iov_len > 0)
+    for (size_t i = 0; i < op->payload_count; i++) {
+        const struct iovec *piece = &op->payload[i];
+
+        if (piece->iov_base == NULL && piece->iov_len > 0)
             return false;
+        *sum =
+            piece->iov_len > SEALANE_PLAINTEXT_MAX - *sum ? SEALANE_PLAINTEXT_MAX + 1 : *sum + piece->iov_len;
+        if (*sum > SEALANE_PLAINTEXT_MAX)
+            break;
+    }
     return true;
 }
 
@@ -205,9 +201,8 @@ bool frame_seal_begin(frame *f, sealane_seal_op *op, bool batch)
 
     op->out_len = 0;
     op->result = SEALANE_ARGUMENT;
-    if (key == NULL || key->direction != SEALANE_SEALING || op->out == NULL || !payload_there(op))
+    if (key == NULL || key->direction != SEALANE_SEALING || op->out == NULL || !payload_sum(op, &payload_len))
         return false;
-    payload_len = payload_sum(op);
     op->result = seal_check(op, payload_len);
     if (op->result != SEALANE_OK)
         return false;

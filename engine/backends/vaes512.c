@@ -53,46 +53,80 @@ static void vaes512_key_clear(void *state)
     (void)state; /* refers to nothing */
 }
 
-/* A stream that is all tail. */
-VAES512_INLINE void short_run(backend_op *op, const size_t quads, const bool room, const bool sealing)
+/* Streams that are all tail, of one cipher, side by side. */
+VAES512_INLINE void short_run(backend_op *const ops[], const size_t lanes, const size_t quads,
+                              const bool room, const bool sealing)
 {
-    quad_stream s = quad_stream_begin(op);
+    quad_stream s[LANES_MAX_512];
+    __m128i tags[LANES_MAX_512];
 
-    op->result = message_end(op, tail_run(&s, quads, room, true, sealing), sealing);
+    UNROLL_QUADS
+    for (size_t lane = 0; lane < lanes; lane++)
+        s[lane] = quad_stream_begin(ops[lane]);
+    tails_run(s, tags, lanes, quads, room, true, sealing);
+    UNROLL_QUADS
+    for (size_t lane = 0; lane < lanes; lane++)
+        ops[lane]->result = message_end(ops[lane], tags[lane], sealing);
 }
 
 /*
- * One routine for each number of quads and place of the lengths, out of line and reached through tables, as in
- * backend `vaes`.
+ * One routine for each number of lanes and quads and each place of the lengths, out of line and reached through
+ * tables, as in backend `vaes`.
  */
-typedef void short_routine(backend_op *op);
+typedef void short_routine(backend_op *const ops[]);
 
-#define DEFINE_SHORT(quads, name, room)                                                                      \
-    __attribute__((noinline)) VAES512_CODE static void seal_##quads##_##name(backend_op *op)                 \
+#define DEFINE_SHORT(lanes, quads, name, room)                                                               \
+    __attribute__((noinline))                                                                                \
+    VAES512_CODE static void seal_##lanes##_##quads##_##name(backend_op *const ops[])                        \
     {                                                                                                        \
-        short_run(op, quads, room, true);                                                                    \
+        short_run(ops, lanes, quads, room, true);                                                            \
     }                                                                                                        \
-    __attribute__((noinline)) VAES512_CODE static void open_##quads##_##name(backend_op *op)                 \
+    __attribute__((noinline))                                                                                \
+    VAES512_CODE static void open_##lanes##_##quads##_##name(backend_op *const ops[])                        \
     {                                                                                                        \
-        short_run(op, quads, room, false);                                                                   \
+        short_run(ops, lanes, quads, room, false);                                                           \
     }
-#define DEFINE_BOTH(quads) DEFINE_SHORT(quads, room, true) DEFINE_SHORT(quads, full, false)
-/* By the number of blocks in the stream: 1 to 3 leave room in the quad, the fourth fills it. */
-#define FOUR(prefix, quads)                                                                                  \
-    prefix##_##quads##_room, prefix##_##quads##_room, prefix##_##quads##_room, prefix##_##quads##_full
+#define DEFINE_BOTH(lanes, quads)                                                                            \
+    DEFINE_SHORT(lanes, quads, room, true) DEFINE_SHORT(lanes, quads, full, false)
+/* By class, which is the number of quads and whether the lengths have room in the last one. */
+#define CLASSES            9
+#define CLASS(quads, room) (2 * (quads)-1 - (room))
+#define CLASS_ROUTINES_FOUR(prefix)                                                                          \
+    {                                                                                                        \
+        prefix##_1_room, prefix##_1_full, prefix##_2_room, prefix##_2_full,                                  \
+    }
+#define CLASS_ROUTINES(prefix)                                                                               \
+    {                                                                                                        \
+        prefix##_1_room, prefix##_1_full, prefix##_2_room, prefix##_2_full, prefix##_3_room,                 \
+            prefix##_3_full, prefix##_4_room, prefix##_4_full, prefix##_5_room,                              \
+    }
+/* Of these, four together take less time than one after the other (measured on Zen 5). */
+#define CLASSES_FOUR 4
 
-DEFINE_BOTH(1)
-DEFINE_BOTH(2)
-DEFINE_BOTH(3)
-DEFINE_BOTH(4)
-DEFINE_SHORT(5, room, true)
+DEFINE_BOTH(1, 1)
+DEFINE_BOTH(1, 2)
+DEFINE_BOTH(1, 3)
+DEFINE_BOTH(1, 4)
+DEFINE_SHORT(1, 5, room, true)
+DEFINE_BOTH(4, 1)
+DEFINE_BOTH(4, 2)
 
-static short_routine *const seal_short[TAIL_BLOCKS] = {
-    FOUR(seal, 1), FOUR(seal, 2), FOUR(seal, 3), FOUR(seal, 4), seal_5_room, seal_5_room, seal_5_room,
-};
-static short_routine *const open_short[TAIL_BLOCKS] = {
-    FOUR(open, 1), FOUR(open, 2), FOUR(open, 3), FOUR(open, 4), open_5_room, open_5_room, open_5_room,
-};
+static short_routine *const seal_one[CLASSES] = CLASS_ROUTINES(seal_1);
+static short_routine *const open_one[CLASSES] = CLASS_ROUTINES(open_1);
+static short_routine *const seal_four[CLASSES_FOUR] = CLASS_ROUTINES_FOUR(seal_4);
+static short_routine *const open_four[CLASSES_FOUR] = CLASS_ROUTINES_FOUR(open_4);
+
+static bool is_short(size_t len)
+{
+    return len <= (TAIL_BLOCKS - 1) * BLOCK;
+}
+
+static size_t class_of(size_t len)
+{
+    const size_t blocks = (len + BLOCK - 1) / BLOCK + 1; /* of the stream: 1 to 3 leave room, 4 do not */
+
+    return CLASS((blocks + 3) / 4, blocks % 4 != 0);
+}
 
 VAES512_INLINE __m128i tail_of_long(quad_stream *s, const bool sealing)
 {
@@ -102,13 +136,13 @@ VAES512_INLINE __m128i tail_of_long(quad_stream *s, const bool sealing)
     switch ((blocks + 3) / 4) {
 #define TAIL(quads)                                                                                          \
     case quads:                                                                                              \
-        return room ? tail_run(s, quads, true, false, sealing) : tail_run(s, quads, false, false, sealing);
+        return room ? tail_run(s, quads, true, sealing) : tail_run(s, quads, false, sealing);
         TAIL(1)
         TAIL(2)
         TAIL(3)
         TAIL(4)
     default:
-        return tail_run(s, 5, true, false, sealing);
+        return tail_run(s, 5, true, sealing);
 #undef TAIL
     }
 }
@@ -136,33 +170,55 @@ __attribute__((noinline)) VAES512_CODE static sealane_result open_long(backend_o
 
 static sealane_result vaes512_seal(backend_op *op)
 {
-    if (op->len > (TAIL_BLOCKS - 1) * BLOCK)
+    if (!is_short(op->len))
         return seal_long(op);
-    seal_short[(op->len + BLOCK - 1) / BLOCK](op);
+    seal_one[class_of(op->len)](&op);
     return op->result;
 }
 
 static sealane_result vaes512_open(backend_op *op)
 {
-    if (op->len > (TAIL_BLOCKS - 1) * BLOCK)
+    if (!is_short(op->len))
         return open_long(op);
-    open_short[(op->len + BLOCK - 1) / BLOCK](op);
+    open_one[class_of(op->len)](&op);
     return op->result;
 }
 
-/* One call follows another closely enough for the CPU to overlap them: nothing is gained by two at once. */
+/* A batch: a short message waits for three others of its class, and what is left in the end goes one by one. */
+static void many_run(backend_op *const ops[], size_t count, short_routine *const four[CLASSES_FOUR],
+                     sealane_result (*one)(backend_op *op))
+{
+    backend_op *waiting[CLASSES_FOUR][LANES_MAX_512];
+    size_t waits[CLASSES_FOUR] = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        const size_t class_id = is_short(ops[i]->len) ? class_of(ops[i]->len) : CLASSES_FOUR;
+
+        if (class_id >= CLASSES_FOUR) {
+            one(ops[i]);
+            continue;
+        }
+        waiting[class_id][waits[class_id]++] = ops[i];
+        if (waits[class_id] == LANES_MAX_512) {
+            waits[class_id] = 0;
+            four[class_id](waiting[class_id]);
+        }
+    }
+    for (size_t class_id = 0; class_id < CLASSES_FOUR; class_id++)
+        for (size_t i = 0; i < waits[class_id]; i++)
+            one(waiting[class_id][i]);
+}
+
 static void vaes512_seal_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
 {
     (void)cipher;
-    for (size_t i = 0; i < count; i++)
-        vaes512_seal(ops[i]);
+    many_run(ops, count, seal_four, vaes512_seal);
 }
 
 static void vaes512_open_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
 {
     (void)cipher;
-    for (size_t i = 0; i < count; i++)
-        vaes512_open(ops[i]);
+    many_run(ops, count, open_four, vaes512_open);
 }
 
 const backend backend_vaes512 = {

@@ -35,6 +35,7 @@
 #define TURN_QUADS    8
 #define TAIL_BLOCKS   (QUAD_POWERS - 1)
 #define TAIL_QUADS    ((TAIL_BLOCKS + 3) / 4)
+#define LANES_MAX_512 4
 #define DATA_OF_FIRST (~(__mmask64)0xffff) /* bytes of the first quad that are data */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
@@ -362,41 +363,73 @@ VAES512_INLINE quad_sum tail_sum_begin(const quad_stream *s, const bool room)
 }
 
 /*
- * The tail, of `quads` quads. `whole`: it is all of the stream. Returns the tag.
+ * The tails of `lanes` streams, of one cipher and of `quads` quads each, step by step side by side: alone, a short
+ * one waits for the latency of its rounds and then for that of its hash, and the CPU looks ahead over two or three
+ * messages only. `whole`: the tail is all of its stream. `tags` receives the tags.
  */
-VAES512_INLINE __m128i tail_run(quad_stream *s, const size_t quads, const bool room, const bool whole,
-                                const bool sealing)
+VAES512_INLINE void tails_run(quad_stream s[], __m128i tags[], const size_t lanes, const size_t quads,
+                              const bool room, const bool whole, const bool sealing)
 {
-    const __m512i last = quad_round_key(s->key, LAST_ROUND);
-    __m512i state[TAIL_QUADS], data[TAIL_QUADS];
-    quad_sum sum = tail_sum_begin(s, room);
+    __m512i state[LANES_MAX_512][TAIL_QUADS], data[LANES_MAX_512][TAIL_QUADS];
+    quad_sum sum[LANES_MAX_512];
 
     UNROLL_QUADS
-    for (size_t i = 0; i < quads; i++)
-        data[i] = _mm512_maskz_loadu_epi8(tail_bytes(s, i, quads, whole), (const void *)(s->in + i * QUAD));
-    if (whole)
-        quads_count_first(s, state, quads);
-    else
-        quads_count(s, state, quads);
+    for (size_t lane = 0; lane < lanes; lane++) {
+        sum[lane] = tail_sum_begin(&s[lane], room);
+        UNROLL_QUADS
+        for (size_t i = 0; i < quads; i++)
+            data[lane][i] = _mm512_maskz_loadu_epi8(tail_bytes(&s[lane], i, quads, whole),
+                                                    (const void *)(s[lane].in + i * QUAD));
+        if (whole)
+            quads_count_first(&s[lane], state[lane], quads);
+        else
+            quads_count(&s[lane], state[lane], quads);
+    }
     UNROLL_QUADS
     for (uint32_t round = 1; round < 10; round++) {
-        quads_round(s->key, state, quads, round);
-        if (!sealing && round <= quads)
-            tail_hash(s, &sum, quad_reverse(data[quads - round]), quads - round, quads, room);
+        UNROLL_QUADS
+        for (size_t lane = 0; lane < lanes; lane++) {
+            quads_round(s[lane].key, state[lane], quads, round);
+            if (!sealing && round <= quads)
+                tail_hash(&s[lane], &sum[lane], quad_reverse(data[lane][quads - round]), quads - round, quads,
+                          room);
+        }
     }
-    quads_rounds_more(s->key, state, quads);
+    if (s[0].key->aes.rounds > 10) {
+        UNROLL_QUADS
+        for (uint32_t round = 10; round < 14; round++) {
+            UNROLL_QUADS
+            for (size_t lane = 0; lane < lanes; lane++)
+                quads_round(s[lane].key, state[lane], quads, round);
+        }
+    }
     UNROLL_QUADS
     for (size_t i = quads; i-- > 0;) {
-        const __mmask64 bytes = tail_bytes(s, i, quads, whole);
-        __m512i text = _mm512_aesenclast_epi128(state[i], _mm512_xor_si512(data[i], last));
+        UNROLL_QUADS
+        for (size_t lane = 0; lane < lanes; lane++) {
+            const __mmask64 bytes = tail_bytes(&s[lane], i, quads, whole);
+            const __m512i last = _mm512_xor_si512(data[lane][i], quad_round_key(s[lane].key, LAST_ROUND));
+            const __m512i text = _mm512_aesenclast_epi128(state[lane][i], last);
 
-        if (i == 0 && whole)
-            s->mask = _mm512_castsi512_si128(text);
-        _mm512_mask_storeu_epi8((void *)(s->out + i * QUAD), bytes, text);
-        if (sealing)
-            tail_hash(s, &sum, quad_reverse(_mm512_maskz_mov_epi8(bytes, text)), i, quads, room);
+            if (i == 0 && whole)
+                s[lane].mask = _mm512_castsi512_si128(text);
+            _mm512_mask_storeu_epi8((void *)(s[lane].out + i * QUAD), bytes, text);
+            if (sealing)
+                tail_hash(&s[lane], &sum[lane], quad_reverse(_mm512_maskz_mov_epi8(bytes, text)), i, quads,
+                          room);
+        }
     }
-    return _mm_xor_si128(s->mask, block_reverse(quad_reduce(&sum)));
+    UNROLL_QUADS
+    for (size_t lane = 0; lane < lanes; lane++)
+        tags[lane] = _mm_xor_si128(s[lane].mask, block_reverse(quad_reduce(&sum[lane])));
+}
+
+VAES512_INLINE __m128i tail_run(quad_stream *s, const size_t quads, const bool room, const bool sealing)
+{
+    __m128i tag;
+
+    tails_run(s, &tag, 1, quads, room, false, sealing);
+    return tag;
 }
 
 #endif
