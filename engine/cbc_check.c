@@ -14,6 +14,8 @@
  */
 #include "cbc.h"
 
+#include <emmintrin.h>
+#include <stddef.h>
 #include <string.h>
 #include <openssl/crypto.h>
 
@@ -29,9 +31,8 @@
  *
  * What a compiler sees to be a condition it may turn into a jump (clang 14 did: where one mask was ANDed
  * with another, it skipped the second if the first was zero). So each mask comes out of a barrier, behind
- * which nobody knows that it has but two values. The loops over bytes use the ..._in_loop forms, without one:
- * a barrier would keep them from becoming vector code. tests/engine/secrets_cbc.c looks at what compilers
- * make of all this.
+ * which nobody knows that it has but two values. What is done to every byte is done to sixteen at once, where a
+ * comparison is a mask by nature. tests/engine/secrets_cbc.c looks at what compilers make of all this.
  */
 
 static uint32_t barrier(uint32_t value)
@@ -41,26 +42,32 @@ static uint32_t barrier(uint32_t value)
 }
 
 /* a < b, for values below 2^31 */
-static uint32_t less_in_loop(uint32_t a, uint32_t b)
-{
-    return (uint32_t)0 - ((a - b) >> 31);
-}
-
-static uint32_t equal_in_loop(uint32_t a, uint32_t b)
-{
-    uint32_t difference = a ^ b;
-
-    return ~((uint32_t)0 - ((difference | ((uint32_t)0 - difference)) >> 31));
-}
-
 static uint32_t mask_less(uint32_t a, uint32_t b)
 {
-    return barrier(less_in_loop(a, b));
+    return barrier((uint32_t)0 - ((a - b) >> 31));
 }
 
 static uint32_t mask_equal(uint32_t a, uint32_t b)
 {
-    return barrier(equal_in_loop(a, b));
+    uint32_t difference = a ^ b;
+
+    return barrier(~((uint32_t)0 - ((difference | ((uint32_t)0 - difference)) >> 31)));
+}
+
+static __m128i load_16(const uint8_t *from)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)from);
+}
+
+static void store_16(uint8_t *to, __m128i bytes)
+{
+    _mm_storeu_si128((__m128i *)(void *)to, bytes);
+}
+
+/* 0, 1, 2 ... 15 */
+static __m128i places(void)
+{
+    return _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 }
 
 /*
@@ -77,15 +84,26 @@ static uint32_t result_set(cbc_op *op, uint32_t wrong)
 
 /* ---- A record under check ---- */
 
-/* Not zero if one of the `last` bytes before the length byte, as many as there can be, differs from it. */
+/*
+ * Not zero if one of the `last` bytes before the length byte, as many as there can be, differs from it. `len`
+ * is a multiple of 16, as everything is that was encrypted.
+ */
 static uint32_t padding_wrong(const uint8_t *end, uint32_t len, uint32_t last)
 {
     const uint32_t span = len < PADDING_MAX ? len : PADDING_MAX;
-    uint32_t wrong = 0;
+    const __m128i value = _mm_set1_epi8((char)last), fifteen = _mm_set1_epi8(15);
+    __m128i wrong = _mm_setzero_si128();
 
-    for (uint32_t i = 0; i < span; i++)
-        wrong |= (last ^ end[-1 - (ptrdiff_t)i]) & ~less_in_loop(last, i);
-    return wrong;
+    for (uint32_t i = 0; i < span; i += 16) {
+        /* Of byte j: how many are behind it. It is padding if they are no more than `last`. */
+        const __m128i behind = _mm_add_epi8(_mm_sub_epi8(fifteen, places()), _mm_set1_epi8((char)i));
+        const __m128i padding = _mm_cmpeq_epi8(_mm_max_epu8(behind, value), value);
+        const __m128i differs = _mm_xor_si128(load_16(end - 16 - (ptrdiff_t)i), value);
+
+        wrong = _mm_or_si128(wrong, _mm_and_si128(differs, padding));
+    }
+    wrong = _mm_cmpeq_epi8(wrong, _mm_setzero_si128());
+    return (uint32_t)_mm_movemask_epi8(wrong) ^ 0xffff;
 }
 
 struct lane {
@@ -143,6 +161,22 @@ static void message_copy(const cbc_op *op, size_t at, uint8_t *to, size_t len)
         memcpy(to, op->out + (at - HMAC_HEADER_LEN), end - at < len ? end - at : len);
 }
 
+/* Makes what stands from `len` (secret) on an 0x80 and zeros: FIPS 180-4 5.1. */
+static void message_end(uint8_t *bytes, size_t room, uint32_t len)
+{
+    for (uint32_t i = 0; i < room; i += 16) {
+        /* Where it ends as seen from here: at -1 or at 16 if it is before or behind these sixteen. */
+        const uint32_t end_len = barrier(len); /* or compilers count the loop by len - i */
+        const uint32_t before = mask_less(end_len, i), behind = mask_less(i + 16, end_len);
+        const uint32_t end = ((end_len - i) & ~behind) | (16 & behind);
+        const __m128i at = _mm_set1_epi8((char)(uint8_t)(end | before));
+        const __m128i message = _mm_and_si128(load_16(bytes + i), _mm_cmpgt_epi8(at, places()));
+        const __m128i one = _mm_and_si128(_mm_cmpeq_epi8(at, places()), _mm_set1_epi8((char)0x80));
+
+        store_16(bytes + i, _mm_or_si128(message, one));
+    }
+}
+
 /* The tail as SHA sees it: message, 0x80, zeros, and the length at the end of the block that is the last. */
 static void tail_make(struct lane *lane)
 {
@@ -154,8 +188,7 @@ static void tail_make(struct lane *lane)
     uint8_t length[16];
 
     message_copy(lane->op, start, lane->tail, tail_len);
-    for (uint32_t i = 0; i < tail_len; i++)
-        lane->tail[i] = (uint8_t)((lane->tail[i] & less_in_loop(i, rest)) | (0x80 & equal_in_loop(i, rest)));
+    message_end(lane->tail, tail_len, rest);
     hmac_length_put(hash, message_len, length);
     for (uint32_t b = 0; b < lane->tail_blocks; b++) {
         uint8_t *place = lane->tail + (b + 1) * block_len - length_len;
@@ -278,6 +311,14 @@ static void lane_finish(struct lane *lane)
     op->payload_len = lane->payload_len & result_set(op, wrong);
 }
 
+/* The tail is the end of a lane, and seldom used as far as it goes. */
+static void lane_wipe(struct lane *lane)
+{
+    const size_t used = lane->tail_blocks * sha_rows[lane->op->key->hash].block_len;
+
+    OPENSSL_cleanse(lane, offsetof(struct lane, tail) + (used > SHA_BLOCK_MAX ? used : SHA_BLOCK_MAX));
+}
+
 void cbc_check_padded(cbc_op *const ops[], size_t count)
 {
     struct lane lanes[LANES];
@@ -296,7 +337,8 @@ void cbc_check_padded(cbc_op *const ops[], size_t count)
         }
         for (size_t i = 0; i < n; i++)
             lane_finish(&lanes[i]);
-        OPENSSL_cleanse(lanes, n * sizeof(lanes[0]));
+        for (size_t i = 0; i < n; i++)
+            lane_wipe(&lanes[i]);
         ops += taken;
         count -= taken;
     }
