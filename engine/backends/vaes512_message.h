@@ -4,8 +4,8 @@
  *
  * All of it is one stream of blocks, of which four, a quad, are worked on at once. The first block of the
  * stream is none of the message: the cipher makes the mask of the tag of it (J0 of NIST SP 800-38D 7.1), and
- * the hash takes the additional data in its place. So a quad of data begins 16 bytes before those of the
- * buffers, what is not there is masked away, and both cipher and hash meet every block at the same place:
+ * the hash takes the additional data in its place. So the first quad has three blocks of data, moved up by one,
+ * and both cipher and hash meet every block at the same place:
  *
  *   cipher:  mask    C1 C2 C3 | C4 C5 C6 C7 | ... Cn
  *   hash:    before  C1 C2 C3 | C4 C5 C6 C7 | ... Cn lengths
@@ -36,7 +36,7 @@
 #define TAIL_BLOCKS   (QUAD_POWERS - 1)
 #define TAIL_QUADS    ((TAIL_BLOCKS + 3) / 4)
 #define LANES_MAX_512 4
-#define DATA_OF_FIRST (~(__mmask64)0xffff) /* bytes of the first quad that are data */
+#define FIRST_BYTES   48 /* of data in the first quad */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 #define UNROLL_QUADS
@@ -48,8 +48,8 @@
 
 /* The ciphertext of a turn that is hashed. */
 typedef struct turn_hashed {
-    __m512i first;  /* the first quad, reversed, in the first turn with additional data XORed in */
-    uintptr_t rest; /* the others */
+    __m512i first;       /* the first quad, reversed, in the first turn with additional data XORed in */
+    const uint8_t *rest; /* the others */
 } turn_hashed;
 
 /* A stream, at the quad that comes next. */
@@ -59,8 +59,9 @@ typedef struct quad_stream {
     __m128i before;    /* reversed: XORed to its first block in the hash */
     __m128i lengths;   /* reversed */
     __m128i mask;      /* of the tag, once the first quad is done */
-    uintptr_t in, out; /* where the quad is; an address, since the first one begins before the buffer */
-    size_t left;       /* bytes of the stream from there on */
+    const uint8_t *in; /* the quad's data; what the first one has of it */
+    uint8_t *out;
+    size_t left; /* bytes of the stream from there on, with the first quad's first block */
     /* Of a long one: */
     __m512i counter;    /* of that quad, its numbers (vaes_counter.h) in a form that can be added to */
     __m512i lanes;      /* the four hashes of all turns that have been hashed */
@@ -73,6 +74,25 @@ typedef struct turn_powers {
     __m512i
         halves[TURN_QUADS / 2]; /* lower half of a lane: of an even one; upper half: of the odd one behind */
 } turn_powers;
+
+/* The lowest `count` (up to 64) bits: as many bytes of a quad. */
+VAES512_INLINE __mmask64 bytes_up_to(size_t count)
+{
+    return _bzhi_u64(~(uint64_t)0, (uint32_t)count);
+}
+
+/* Up to 48 bytes into the second to fourth block, zeros in the first and behind them; and back. */
+VAES512_INLINE __m512i first_load(const uint8_t *from, size_t len)
+{
+    const __m512i data = _mm512_maskz_loadu_epi8(bytes_up_to(len), from);
+
+    return _mm512_alignr_epi64(data, _mm512_setzero_si512(), 6);
+}
+
+VAES512_INLINE void first_store(uint8_t *to, size_t len, __m512i quad)
+{
+    _mm512_mask_storeu_epi8(to, bytes_up_to(len), _mm512_alignr_epi64(quad, quad, 2));
+}
 
 VAES512_INLINE __m512i quad_numbers(const int first)
 {
@@ -93,6 +113,14 @@ VAES512_INLINE __m512i quad_counter_begin(const uint8_t *nonce)
 #define CHOOSE       0xca
 #define AND_THEN_XOR 0x6a
 
+/* aad_hash() of vaes_aad.h; what is short, and all of TLS is, with one load. */
+VAES512_INLINE __m128i quad_aad_hash(const quad_key *key, const uint8_t *aad, size_t len)
+{
+    if (__builtin_expect(len > BLOCK, 0))
+        return aad_hash(&key->powers[QUAD_POWERS - 1], aad, len);
+    return block_reverse(_mm_maskz_loadu_epi8((__mmask16)((1u << len) - 1), aad));
+}
+
 VAES512_INLINE quad_stream quad_stream_begin(const backend_op *op)
 {
     const quad_key *key = op->state;
@@ -100,10 +128,10 @@ VAES512_INLINE quad_stream quad_stream_begin(const backend_op *op)
     return (quad_stream){
         .key = key,
         .nonce = op->nonce,
-        .before = aad_hash(&key->powers[QUAD_POWERS - 1], op->aad, op->aad_len),
+        .before = quad_aad_hash(key, op->aad, op->aad_len),
         .lengths = lengths_block(op->aad_len, op->len),
-        .in = (uintptr_t)op->in - BLOCK,
-        .out = (uintptr_t)op->out - BLOCK,
+        .in = op->in,
+        .out = op->out,
         .left = op->len + BLOCK,
     };
 }
@@ -175,7 +203,7 @@ VAES512_INLINE turn_powers turn_powers_from(const quad_key *key)
 /* The i-th quad that is hashed, reversed. */
 VAES512_INLINE __m512i turn_hashed_quad(const turn_hashed *hashed, const size_t i)
 {
-    return i == 0 ? hashed->first : quad_reverse(quad_load((const void *)(hashed->rest + (i - 1) * QUAD)));
+    return i == 0 ? hashed->first : quad_reverse(quad_load(hashed->rest + (i - 1) * QUAD));
 }
 
 /*
@@ -225,15 +253,15 @@ VAES512_INLINE void turn_round_hashing(const quad_key *key, __m512i state[], con
 VAES512_INLINE void quad_turn(quad_stream *s, const turn_powers *p, const size_t quads,
                               const size_t hashed_quads, const bool first, const bool sealing)
 {
-    const __mmask64 bytes = first ? DATA_OF_FIRST : ~(__mmask64)0;
     const __m512i last = quad_round_key(s->key, LAST_ROUND), aad = _mm512_zextsi128_si512(s->before);
+    const size_t first_bytes = first ? FIRST_BYTES : QUAD;
     __m512i state[TURN_QUADS], data;
     quad_sum sum = quad_sum_zero();
 
-    data = first ? _mm512_maskz_loadu_epi8(bytes, (const void *)s->in) : quad_load((const void *)s->in);
+    data = first ? first_load(s->in, FIRST_BYTES) : quad_load(s->in);
     if (!sealing) {
         s->hashed.first = first ? _mm512_xor_si512(quad_reverse(data), aad) : quad_reverse(data);
-        s->hashed.rest = s->in + QUAD;
+        s->hashed.rest = s->in + first_bytes;
     }
     quads_count(s, state, quads);
     UNROLL_QUADS
@@ -244,26 +272,26 @@ VAES512_INLINE void quad_turn(quad_stream *s, const turn_powers *p, const size_t
         s->lanes = turn_hash_end(&sum, &s->hashed, hashed_quads);
     UNROLL_QUADS
     for (size_t i = 0; i < quads; i++) {
-        void *to = (void *)(s->out + i * QUAD);
+        const size_t at = i == 0 ? 0 : first_bytes + (i - 1) * QUAD;
         __m512i text;
 
         if (i > 0)
-            data = quad_load((const void *)(s->in + i * QUAD));
+            data = quad_load(s->in + at);
         text = _mm512_aesenclast_epi128(state[i], _mm512_xor_si512(data, last));
         if (i > 0 || !first) {
-            _mm512_storeu_si512(to, text);
+            _mm512_storeu_si512(s->out + at, text);
         } else {
             s->mask = _mm512_castsi512_si128(text);
-            text = _mm512_maskz_mov_epi8(bytes, text);
-            _mm512_mask_storeu_epi8(to, bytes, text);
+            text = _mm512_maskz_mov_epi64(0xfc, text);
+            first_store(s->out, FIRST_BYTES, text);
         }
         if (sealing && i == 0)
             s->hashed.first = first ? _mm512_xor_si512(quad_reverse(text), aad) : quad_reverse(text);
     }
     if (sealing)
-        s->hashed.rest = s->out + QUAD;
-    s->in += quads * QUAD;
-    s->out += quads * QUAD;
+        s->hashed.rest = s->out + first_bytes;
+    s->in += first_bytes + (quads - 1) * QUAD;
+    s->out += first_bytes + (quads - 1) * QUAD;
     s->left -= quads * QUAD;
 }
 
@@ -323,14 +351,38 @@ VAES512_INLINE size_t tail_blocks(size_t left)
     return (left + BLOCK - 1) / BLOCK;
 }
 
-/* Bytes of the i-th quad of a tail that are data. */
-VAES512_INLINE __mmask64 tail_bytes(const quad_stream *s, const size_t i, const size_t quads,
-                                    const bool whole)
+/* Where the i-th quad's data is, from the first one's on, and how many bytes of it. */
+VAES512_INLINE size_t tail_at(const size_t i, const bool whole)
 {
-    const __mmask64 there =
-        i + 1 < quads ? ~(__mmask64)0 : _bzhi_u64(~(uint64_t)0, (uint32_t)(s->left - i * QUAD));
+    return i * QUAD - (i > 0 && whole ? BLOCK : 0);
+}
 
-    return i == 0 && whole ? there & DATA_OF_FIRST : there;
+VAES512_INLINE size_t tail_len(const quad_stream *s, const size_t i, const size_t quads, const bool whole)
+{
+    return (i + 1 < quads ? QUAD : s->left - i * QUAD) - (i == 0 && whole ? BLOCK : 0);
+}
+
+VAES512_INLINE __m512i tail_load(const quad_stream *s, const size_t i, const size_t quads, const bool whole)
+{
+    const size_t len = tail_len(s, i, quads, whole);
+
+    if (i == 0 && whole)
+        return first_load(s->in, len);
+    return _mm512_maskz_loadu_epi8(bytes_up_to(len), s->in + tail_at(i, whole));
+}
+
+/* Stores what there is of the i-th quad. Returns it for the hash: zeros behind it, and where the mask was. */
+VAES512_INLINE __m512i tail_store(const quad_stream *s, const size_t i, const size_t quads, const bool whole,
+                                  __m512i text)
+{
+    const size_t len = tail_len(s, i, quads, whole);
+
+    if (i == 0 && whole) {
+        first_store(s->out, len, text);
+        return _mm512_maskz_mov_epi8(bytes_up_to(len) << BLOCK, text);
+    }
+    _mm512_mask_storeu_epi8(s->out + tail_at(i, whole), bytes_up_to(len), text);
+    return _mm512_maskz_mov_epi8(bytes_up_to(len), text);
 }
 
 /* Adds the i-th quad of a tail, reversed, to its hash. `room`: the lengths follow in the last one. */
@@ -378,8 +430,7 @@ VAES512_INLINE void tails_run(quad_stream s[], __m128i tags[], const size_t lane
         sum[lane] = tail_sum_begin(&s[lane], room);
         UNROLL_QUADS
         for (size_t i = 0; i < quads; i++)
-            data[lane][i] = _mm512_maskz_loadu_epi8(tail_bytes(&s[lane], i, quads, whole),
-                                                    (const void *)(s[lane].in + i * QUAD));
+            data[lane][i] = tail_load(&s[lane], i, quads, whole);
         if (whole)
             quads_count_first(&s[lane], state[lane], quads);
         else
@@ -407,16 +458,14 @@ VAES512_INLINE void tails_run(quad_stream s[], __m128i tags[], const size_t lane
     for (size_t i = quads; i-- > 0;) {
         UNROLL_QUADS
         for (size_t lane = 0; lane < lanes; lane++) {
-            const __mmask64 bytes = tail_bytes(&s[lane], i, quads, whole);
             const __m512i last = _mm512_xor_si512(data[lane][i], quad_round_key(s[lane].key, LAST_ROUND));
             const __m512i text = _mm512_aesenclast_epi128(state[lane][i], last);
+            const __m512i sealed = tail_store(&s[lane], i, quads, whole, text);
 
             if (i == 0 && whole)
                 s[lane].mask = _mm512_castsi512_si128(text);
-            _mm512_mask_storeu_epi8((void *)(s[lane].out + i * QUAD), bytes, text);
             if (sealing)
-                tail_hash(&s[lane], &sum[lane], quad_reverse(_mm512_maskz_mov_epi8(bytes, text)), i, quads,
-                          room);
+                tail_hash(&s[lane], &sum[lane], quad_reverse(sealed), i, quads, room);
         }
     }
     UNROLL_QUADS
