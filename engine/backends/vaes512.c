@@ -75,46 +75,52 @@ VAES512_INLINE void short_run(backend_op *const ops[], const size_t lanes, const
  */
 typedef void short_routine(backend_op *const ops[]);
 
-#define DEFINE_SHORT(lanes, quads, name, room)                                                               \
+#define DEFINE(direction, lanes, quads, name, room, sealing)                                                 \
     __attribute__((noinline))                                                                                \
-    VAES512_CODE static void seal_##lanes##_##quads##_##name(backend_op *const ops[])                        \
+    VAES512_CODE static void direction##_##lanes##_##quads##_##name(backend_op *const ops[])                 \
     {                                                                                                        \
-        short_run(ops, lanes, quads, room, true);                                                            \
-    }                                                                                                        \
-    __attribute__((noinline))                                                                                \
-    VAES512_CODE static void open_##lanes##_##quads##_##name(backend_op *const ops[])                        \
-    {                                                                                                        \
-        short_run(ops, lanes, quads, room, false);                                                           \
+        short_run(ops, lanes, quads, room, sealing);                                                         \
     }
-#define DEFINE_BOTH(lanes, quads)                                                                            \
-    DEFINE_SHORT(lanes, quads, room, true) DEFINE_SHORT(lanes, quads, full, false)
+#define DEFINE_BOTH(direction, lanes, quads, sealing)                                                        \
+    DEFINE(direction, lanes, quads, room, true, sealing) DEFINE(direction, lanes, quads, full, false, sealing)
+#define DEFINE_ALL(direction, sealing)                                                                       \
+    DEFINE_BOTH(direction, 1, 1, sealing)                                                                    \
+    DEFINE_BOTH(direction, 1, 2, sealing)                                                                    \
+    DEFINE_BOTH(direction, 1, 3, sealing)                                                                    \
+    DEFINE_BOTH(direction, 1, 4, sealing)                                                                    \
+    DEFINE(direction, 1, 5, room, true, sealing)
 /* By class, which is the number of quads and whether the lengths have room in the last one. */
 #define CLASSES            9
 #define CLASS(quads, room) (2 * (quads)-1 - (room))
-#define CLASS_ROUTINES_FOUR(prefix)                                                                          \
-    {                                                                                                        \
-        prefix##_1_room, prefix##_1_full, prefix##_2_room, prefix##_2_full,                                  \
-    }
 #define CLASS_ROUTINES(prefix)                                                                               \
     {                                                                                                        \
         prefix##_1_room, prefix##_1_full, prefix##_2_room, prefix##_2_full, prefix##_3_room,                 \
             prefix##_3_full, prefix##_4_room, prefix##_4_full, prefix##_5_room,                              \
     }
-/* Of these, four together take less time than one after the other (measured on Zen 5). */
-#define CLASSES_FOUR 4
 
-DEFINE_BOTH(1, 1)
-DEFINE_BOTH(1, 2)
-DEFINE_BOTH(1, 3)
-DEFINE_BOTH(1, 4)
-DEFINE_SHORT(1, 5, room, true)
-DEFINE_BOTH(4, 1)
-DEFINE_BOTH(4, 2)
+DEFINE_ALL(seal, true)
+DEFINE_ALL(open, false)
+DEFINE_BOTH(seal, 4, 1, true)
+DEFINE_BOTH(seal, 2, 2, true)
 
 static short_routine *const seal_one[CLASSES] = CLASS_ROUTINES(seal_1);
 static short_routine *const open_one[CLASSES] = CLASS_ROUTINES(open_1);
-static short_routine *const seal_four[CLASSES_FOUR] = CLASS_ROUTINES_FOUR(seal_4);
-static short_routine *const open_four[CLASSES_FOUR] = CLASS_ROUTINES_FOUR(open_4);
+/*
+ * Classes of which several are sealed together in less time than one after the other, and how many: as many as
+ * there are registers for. Opening, a message does not wait for its own ciphertext, and nothing is gained
+ * (measured on Zen 5).
+ */
+#define CLASSES_TOGETHER 4
+
+static const struct together {
+    size_t lanes;
+    short_routine *seal;
+} together[CLASSES_TOGETHER] = {
+    {4, seal_4_1_room},
+    {4, seal_4_1_full},
+    {2, seal_2_2_room},
+    {2, seal_2_2_full},
+};
 
 static bool is_short(size_t len)
 {
@@ -184,41 +190,36 @@ static sealane_result vaes512_open(backend_op *op)
     return op->result;
 }
 
-/* A batch: a short message waits for three others of its class, and what is left in the end goes one by one. */
-static void many_run(backend_op *const ops[], size_t count, short_routine *const four[CLASSES_FOUR],
-                     sealane_result (*one)(backend_op *op))
+/* A short message waits for others of its class, and what is left in the end goes one by one. */
+static void vaes512_seal_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
 {
-    backend_op *waiting[CLASSES_FOUR][LANES_MAX_512];
-    size_t waits[CLASSES_FOUR] = {0};
+    backend_op *waiting[CLASSES_TOGETHER][LANES_MAX_512];
+    size_t waits[CLASSES_TOGETHER] = {0};
 
+    (void)cipher;
     for (size_t i = 0; i < count; i++) {
-        const size_t class_id = is_short(ops[i]->len) ? class_of(ops[i]->len) : CLASSES_FOUR;
+        const size_t class_id = is_short(ops[i]->len) ? class_of(ops[i]->len) : CLASSES;
 
-        if (class_id >= CLASSES_FOUR) {
-            one(ops[i]);
+        if (class_id >= CLASSES_TOGETHER) {
+            vaes512_seal(ops[i]);
             continue;
         }
         waiting[class_id][waits[class_id]++] = ops[i];
-        if (waits[class_id] == LANES_MAX_512) {
+        if (waits[class_id] == together[class_id].lanes) {
             waits[class_id] = 0;
-            four[class_id](waiting[class_id]);
+            together[class_id].seal(waiting[class_id]);
         }
     }
-    for (size_t class_id = 0; class_id < CLASSES_FOUR; class_id++)
+    for (size_t class_id = 0; class_id < CLASSES_TOGETHER; class_id++)
         for (size_t i = 0; i < waits[class_id]; i++)
-            one(waiting[class_id][i]);
-}
-
-static void vaes512_seal_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
-{
-    (void)cipher;
-    many_run(ops, count, seal_four, vaes512_seal);
+            vaes512_seal(waiting[class_id][i]);
 }
 
 static void vaes512_open_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
 {
     (void)cipher;
-    many_run(ops, count, open_four, vaes512_open);
+    for (size_t i = 0; i < count; i++)
+        vaes512_open(ops[i]);
 }
 
 const backend backend_vaes512 = {
