@@ -54,7 +54,7 @@ VAES_INLINE void short_run(backend_op *const ops[], const size_t lanes, const si
     endings_run(ends, tags, lanes, blocks, sealing, false);
     UNROLL
     for (size_t lane = 0; lane < lanes; lane++)
-        ops[lane]->result = message_end(ops[lane], tags[lane], sealing);
+        ops[lane]->result = message_end(ops[lane], tags[lane], tag_received(ops[lane], sealing), sealing);
 }
 
 /*
@@ -133,7 +133,7 @@ VAES_INLINE sealane_result long_run(backend_op *op, const bool sealing)
         EACH_TO_16(RUN, unused)
 #undef RUN
     }
-    return op->result = message_end(op, tag, sealing);
+    return op->result = message_end(op, tag, tag_received(op, sealing), sealing);
 }
 
 /* Out of line, so that a short message need not save and restore what a long one uses. */

@@ -53,115 +53,99 @@ static void vaes512_key_clear(void *state)
     (void)state; /* refers to nothing */
 }
 
-/* Streams that are all tail, of one cipher, side by side. */
-VAES512_INLINE void short_run(backend_op *const ops[], const size_t lanes, const size_t quads,
-                              const bool room, const bool sealing)
+/* Streams that are all tail, of one cipher and as many blocks, side by side. */
+VAES512_INLINE void short_run(backend_op *const ops[], const size_t lanes, const size_t blocks,
+                              const bool sealing)
 {
     quad_stream s[LANES_MAX_512];
-    __m128i tags[LANES_MAX_512];
+    __m128i tags[LANES_MAX_512], received[LANES_MAX_512];
 
     UNROLL_QUADS
-    for (size_t lane = 0; lane < lanes; lane++)
+    for (size_t lane = 0; lane < lanes; lane++) {
+        received[lane] = tag_received(ops[lane], sealing);
         s[lane] = quad_stream_begin(ops[lane]);
-    tails_run(s, tags, lanes, quads, room, true, sealing);
+    }
+    tails_run(s, tags, lanes, blocks, true, sealing);
     UNROLL_QUADS
     for (size_t lane = 0; lane < lanes; lane++)
-        ops[lane]->result = message_end(ops[lane], tags[lane], sealing);
+        ops[lane]->result = message_end(ops[lane], tags[lane], received[lane], sealing);
 }
 
 /*
- * One routine for each number of lanes and quads and each place of the lengths, out of line and reached through
- * tables, as in backend `vaes`.
+ * One routine for each number of lanes and blocks, out of line and reached through tables, as in backend `vaes`.
+ * Blocks are those of the stream, so there is at least one.
  */
 typedef void short_routine(backend_op *const ops[]);
 
-#define DEFINE(direction, lanes, quads, name, room, sealing)                                                 \
+#define DEFINE(direction, lanes, blocks, sealing)                                                            \
     __attribute__((noinline))                                                                                \
-    VAES512_CODE static void direction##_##lanes##_##quads##_##name(backend_op *const ops[])                 \
+    VAES512_CODE static void direction##_##lanes##_##blocks(backend_op *const ops[])                         \
     {                                                                                                        \
-        short_run(ops, lanes, quads, room, sealing);                                                         \
-    }
-#define DEFINE_BOTH(direction, lanes, quads, sealing)                                                        \
-    DEFINE(direction, lanes, quads, room, true, sealing) DEFINE(direction, lanes, quads, full, false, sealing)
-#define DEFINE_ALL(direction, sealing)                                                                       \
-    DEFINE_BOTH(direction, 1, 1, sealing)                                                                    \
-    DEFINE_BOTH(direction, 1, 2, sealing)                                                                    \
-    DEFINE_BOTH(direction, 1, 3, sealing)                                                                    \
-    DEFINE_BOTH(direction, 1, 4, sealing)                                                                    \
-    DEFINE(direction, 1, 5, room, true, sealing)
-/* By class, which is the number of quads and whether the lengths have room in the last one. */
-#define CLASSES            9
-#define CLASS(quads, room) (2 * (quads)-1 - (room))
-#define CLASS_ROUTINES(prefix)                                                                               \
-    {                                                                                                        \
-        prefix##_1_room, prefix##_1_full, prefix##_2_room, prefix##_2_full, prefix##_3_room,                 \
-            prefix##_3_full, prefix##_4_room, prefix##_4_full, prefix##_5_room,                              \
+        short_run(ops, lanes, blocks, sealing);                                                              \
     }
 
-DEFINE_ALL(seal, true)
-DEFINE_ALL(open, false)
-DEFINE_BOTH(seal, 4, 1, true)
-DEFINE_BOTH(seal, 2, 2, true)
-
-static short_routine *const seal_one[CLASSES] = CLASS_ROUTINES(seal_1);
-static short_routine *const open_one[CLASSES] = CLASS_ROUTINES(open_1);
 /*
- * Classes of which several are sealed together in less time than one after the other, and how many: as many as
- * there are registers for. Opening, a message does not wait for its own ciphertext, and nothing is gained
+ * Up to so many blocks, four messages are sealed together in less time than one after the other. With more there
+ * are not enough registers; and opening, a message does not wait for its own ciphertext, and nothing is gained
  * (measured on Zen 5).
  */
-#define CLASSES_TOGETHER 4
+#define FOUR_BLOCKS 4
 
-static const struct together {
-    size_t lanes;
-    short_routine *seal;
-} together[CLASSES_TOGETHER] = {
-    {4, seal_4_1_room},
-    {4, seal_4_1_full},
-    {2, seal_2_2_room},
-    {2, seal_2_2_full},
-};
+/* clang-format off */
+#define EACH_TO_4(DO, ...) DO(__VA_ARGS__, 1) DO(__VA_ARGS__, 2) DO(__VA_ARGS__, 3) DO(__VA_ARGS__, 4)
+#define EACH_TO_19(DO, ...) EACH_TO_4(DO, __VA_ARGS__) DO(__VA_ARGS__, 5) DO(__VA_ARGS__, 6) \
+    DO(__VA_ARGS__, 7) DO(__VA_ARGS__, 8) DO(__VA_ARGS__, 9) DO(__VA_ARGS__, 10) DO(__VA_ARGS__, 11) \
+    DO(__VA_ARGS__, 12) DO(__VA_ARGS__, 13) DO(__VA_ARGS__, 14) DO(__VA_ARGS__, 15) DO(__VA_ARGS__, 16) \
+    DO(__VA_ARGS__, 17) DO(__VA_ARGS__, 18) DO(__VA_ARGS__, 19)
+#define SEAL(lanes, blocks) DEFINE(seal, lanes, blocks, true)
+#define OPEN(lanes, blocks) DEFINE(open, lanes, blocks, false)
+#define NAME(prefix, blocks) [blocks] = prefix##_##blocks,
+
+EACH_TO_19(SEAL, 1)
+EACH_TO_19(OPEN, 1)
+EACH_TO_4(SEAL, 4)
+
+static short_routine *const seal_one[TAIL_BLOCKS + 1] = {EACH_TO_19(NAME, seal_1)};
+static short_routine *const open_one[TAIL_BLOCKS + 1] = {EACH_TO_19(NAME, open_1)};
+static short_routine *const seal_four[FOUR_BLOCKS + 1] = {EACH_TO_4(NAME, seal_4)};
+/* clang-format on */
+
+static size_t stream_blocks(size_t len)
+{
+    return (len + BLOCK - 1) / BLOCK + 1;
+}
 
 static bool is_short(size_t len)
 {
     return len <= (TAIL_BLOCKS - 1) * BLOCK;
 }
 
-static size_t class_of(size_t len)
-{
-    const size_t blocks = (len + BLOCK - 1) / BLOCK + 1; /* of the stream: 1 to 3 leave room, 4 do not */
-
-    return CLASS((blocks + 3) / 4, blocks % 4 != 0);
-}
-
+/* Not through a table: what is known of the stream is in registers (see vaes.c, long_run()). */
 VAES512_INLINE __m128i tail_of_long(quad_stream *s, const bool sealing)
 {
-    const size_t blocks = tail_blocks(s->left);
-    const bool room = blocks % 4 != 0;
+    __m128i tag = _mm_setzero_si128();
 
-    switch ((blocks + 3) / 4) {
-#define TAIL(quads)                                                                                          \
-    case quads:                                                                                              \
-        return room ? tail_run(s, quads, true, sealing) : tail_run(s, quads, false, sealing);
-        TAIL(1)
-        TAIL(2)
-        TAIL(3)
-        TAIL(4)
-    default:
-        return tail_run(s, 5, true, sealing);
+    switch (tail_blocks(s->left)) {
+#define TAIL(unused, blocks)                                                                                 \
+    case blocks:                                                                                             \
+        tails_run(s, &tag, 1, blocks, false, sealing);                                                       \
+        break;
+        EACH_TO_19(TAIL, unused)
 #undef TAIL
     }
+    return tag;
 }
 
 VAES512_INLINE sealane_result long_run(backend_op *op, const bool sealing)
 {
+    const __m128i received = tag_received(op, sealing);
     quad_stream s;
 
     if (op->len > GCM_MESSAGE_MAX)
         return op->result = SEALANE_ARGUMENT;
     s = quad_stream_begin(op);
     turns_run(&s, sealing);
-    return op->result = message_end(op, tail_of_long(&s, sealing), sealing);
+    return op->result = message_end(op, tail_of_long(&s, sealing), received, sealing);
 }
 
 __attribute__((noinline)) VAES512_CODE static sealane_result seal_long(backend_op *op)
@@ -178,7 +162,7 @@ static sealane_result vaes512_seal(backend_op *op)
 {
     if (!is_short(op->len))
         return seal_long(op);
-    seal_one[class_of(op->len)](&op);
+    seal_one[stream_blocks(op->len)](&op);
     return op->result;
 }
 
@@ -186,33 +170,33 @@ static sealane_result vaes512_open(backend_op *op)
 {
     if (!is_short(op->len))
         return open_long(op);
-    open_one[class_of(op->len)](&op);
+    open_one[stream_blocks(op->len)](&op);
     return op->result;
 }
 
-/* A short message waits for others of its class, and what is left in the end goes one by one. */
+/* A short message waits for three others of as many blocks, and what is left in the end goes one by one. */
 static void vaes512_seal_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
 {
-    backend_op *waiting[CLASSES_TOGETHER][LANES_MAX_512];
-    size_t waits[CLASSES_TOGETHER] = {0};
+    backend_op *waiting[FOUR_BLOCKS + 1][LANES_MAX_512];
+    size_t waits[FOUR_BLOCKS + 1] = {0};
 
     (void)cipher;
     for (size_t i = 0; i < count; i++) {
-        const size_t class_id = is_short(ops[i]->len) ? class_of(ops[i]->len) : CLASSES;
+        const size_t blocks = stream_blocks(ops[i]->len);
 
-        if (class_id >= CLASSES_TOGETHER) {
+        if (blocks > FOUR_BLOCKS) {
             vaes512_seal(ops[i]);
             continue;
         }
-        waiting[class_id][waits[class_id]++] = ops[i];
-        if (waits[class_id] == together[class_id].lanes) {
-            waits[class_id] = 0;
-            together[class_id].seal(waiting[class_id]);
+        waiting[blocks][waits[blocks]++] = ops[i];
+        if (waits[blocks] == LANES_MAX_512) {
+            waits[blocks] = 0;
+            seal_four[blocks](waiting[blocks]);
         }
     }
-    for (size_t class_id = 0; class_id < CLASSES_TOGETHER; class_id++)
-        for (size_t i = 0; i < waits[class_id]; i++)
-            vaes512_seal(waiting[class_id][i]);
+    for (size_t blocks = 1; blocks <= FOUR_BLOCKS; blocks++)
+        for (size_t i = 0; i < waits[blocks]; i++)
+            vaes512_seal(waiting[blocks][i]);
 }
 
 static void vaes512_open_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)

@@ -36,6 +36,7 @@
 #define TAIL_BLOCKS   (QUAD_POWERS - 1)
 #define TAIL_QUADS    ((TAIL_BLOCKS + 3) / 4)
 #define LANES_MAX_512 4
+#define PAIR_LEN      (2 * BLOCK)
 #define FIRST_BYTES   48 /* of data in the first quad */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
@@ -81,17 +82,53 @@ VAES512_INLINE __mmask64 bytes_up_to(size_t count)
     return _bzhi_u64(~(uint64_t)0, (uint32_t)count);
 }
 
-/* Up to 48 bytes into the second to fourth block, zeros in the first and behind them; and back. */
-VAES512_INLINE __m512i first_load(const uint8_t *from, size_t len)
+/*
+ * Loads and stores of some blocks of a quad, the last of which may have fewer bytes than 16 (`len`: of all of
+ * them). Not 64 bytes of which most are masked: the CPU takes a masked store for one of all its bytes, and lets
+ * what is loaded from behind it, the next record perhaps, wait.
+ */
+VAES512_INLINE __m512i blocks_load(const uint8_t *from, const size_t blocks, size_t len)
 {
-    const __m512i data = _mm512_maskz_loadu_epi8(bytes_up_to(len), from);
-
-    return _mm512_alignr_epi64(data, _mm512_setzero_si512(), 6);
+    if (blocks == 0)
+        return _mm512_setzero_si512();
+    if (blocks == 1)
+        return _mm512_zextsi128_si512(_mm_maskz_loadu_epi8((__mmask16)bytes_up_to(len), from));
+    if (blocks == 2)
+        return _mm512_zextsi256_si512(_mm256_maskz_loadu_epi8((__mmask32)bytes_up_to(len), from));
+    return _mm512_maskz_loadu_epi8(bytes_up_to(len), from);
 }
 
-VAES512_INLINE void first_store(uint8_t *to, size_t len, __m512i quad)
+VAES512_INLINE void blocks_store(uint8_t *to, const size_t blocks, size_t len, __m512i quad)
 {
-    _mm512_mask_storeu_epi8(to, bytes_up_to(len), _mm512_alignr_epi64(quad, quad, 2));
+    const __m256i upper = _mm512_extracti64x4_epi64(quad, 1);
+
+    if (blocks > 2)
+        store_pair(to, _mm512_castsi512_si256(quad));
+    switch (blocks) {
+    case 1:
+        _mm_mask_storeu_epi8(to, (__mmask16)bytes_up_to(len), _mm512_castsi512_si128(quad));
+        break;
+    case 2:
+        _mm256_mask_storeu_epi8(to, (__mmask32)bytes_up_to(len), _mm512_castsi512_si256(quad));
+        break;
+    case 3:
+        _mm_mask_storeu_epi8(to + PAIR_LEN, (__mmask16)bytes_up_to(len - PAIR_LEN), first_of(upper));
+        break;
+    case 4:
+        _mm256_mask_storeu_epi8(to + PAIR_LEN, (__mmask32)bytes_up_to(len - PAIR_LEN), upper);
+        break;
+    }
+}
+
+/* The first quad: up to three blocks of data behind the one that is none, and back. */
+VAES512_INLINE __m512i first_load(const uint8_t *from, const size_t blocks, size_t len)
+{
+    return _mm512_alignr_epi64(blocks_load(from, blocks, len), _mm512_setzero_si512(), 6);
+}
+
+VAES512_INLINE void first_store(uint8_t *to, const size_t blocks, size_t len, __m512i quad)
+{
+    blocks_store(to, blocks, len, _mm512_alignr_epi64(quad, quad, 2));
 }
 
 VAES512_INLINE __m512i quad_numbers(const int first)
@@ -258,7 +295,7 @@ VAES512_INLINE void quad_turn(quad_stream *s, const turn_powers *p, const size_t
     __m512i state[TURN_QUADS], data;
     quad_sum sum = quad_sum_zero();
 
-    data = first ? first_load(s->in, FIRST_BYTES) : quad_load(s->in);
+    data = first ? first_load(s->in, 3, FIRST_BYTES) : quad_load(s->in);
     if (!sealing) {
         s->hashed.first = first ? _mm512_xor_si512(quad_reverse(data), aad) : quad_reverse(data);
         s->hashed.rest = s->in + first_bytes;
@@ -283,7 +320,7 @@ VAES512_INLINE void quad_turn(quad_stream *s, const turn_powers *p, const size_t
         } else {
             s->mask = _mm512_castsi512_si128(text);
             text = _mm512_maskz_mov_epi64(0xfc, text);
-            first_store(s->out, FIRST_BYTES, text);
+            first_store(s->out, 3, FIRST_BYTES, text);
         }
         if (sealing && i == 0)
             s->hashed.first = first ? _mm512_xor_si512(quad_reverse(text), aad) : quad_reverse(text);
@@ -351,61 +388,73 @@ VAES512_INLINE size_t tail_blocks(size_t left)
     return (left + BLOCK - 1) / BLOCK;
 }
 
-/* Where the i-th quad's data is, from the first one's on, and how many bytes of it. */
+/* Quads of a tail of so many blocks; where the i-th one's data is; blocks and bytes of data in it. */
+VAES512_INLINE size_t tail_quads(const size_t blocks)
+{
+    return (blocks + 3) / 4;
+}
+
 VAES512_INLINE size_t tail_at(const size_t i, const bool whole)
 {
     return i * QUAD - (i > 0 && whole ? BLOCK : 0);
 }
 
-VAES512_INLINE size_t tail_len(const quad_stream *s, const size_t i, const size_t quads, const bool whole)
+VAES512_INLINE size_t tail_blocks_of(const size_t i, const size_t blocks, const bool whole)
 {
-    return (i + 1 < quads ? QUAD : s->left - i * QUAD) - (i == 0 && whole ? BLOCK : 0);
+    const size_t here = i + 1 < tail_quads(blocks) ? 4 : blocks - 4 * i;
+
+    return here - (i == 0 && whole);
 }
 
-VAES512_INLINE __m512i tail_load(const quad_stream *s, const size_t i, const size_t quads, const bool whole)
+VAES512_INLINE size_t tail_len(const quad_stream *s, const size_t i, const size_t blocks, const bool whole)
 {
-    const size_t len = tail_len(s, i, quads, whole);
+    const size_t here = i + 1 < tail_quads(blocks) ? QUAD : s->left - i * QUAD;
+
+    return here - (i == 0 && whole ? BLOCK : 0);
+}
+
+VAES512_INLINE __m512i tail_load(const quad_stream *s, const size_t i, const size_t blocks, const bool whole)
+{
+    const size_t here = tail_blocks_of(i, blocks, whole), len = tail_len(s, i, blocks, whole);
 
     if (i == 0 && whole)
-        return first_load(s->in, len);
-    return _mm512_maskz_loadu_epi8(bytes_up_to(len), s->in + tail_at(i, whole));
+        return first_load(s->in, here, len);
+    return blocks_load(s->in + tail_at(i, whole), here, len);
 }
 
 /* Stores what there is of the i-th quad. Returns it for the hash: zeros behind it, and where the mask was. */
-VAES512_INLINE __m512i tail_store(const quad_stream *s, const size_t i, const size_t quads, const bool whole,
+VAES512_INLINE __m512i tail_store(const quad_stream *s, const size_t i, const size_t blocks, const bool whole,
                                   __m512i text)
 {
-    const size_t len = tail_len(s, i, quads, whole);
+    const size_t here = tail_blocks_of(i, blocks, whole), len = tail_len(s, i, blocks, whole);
 
     if (i == 0 && whole) {
-        first_store(s->out, len, text);
+        first_store(s->out, here, len, text);
         return _mm512_maskz_mov_epi8(bytes_up_to(len) << BLOCK, text);
     }
-    _mm512_mask_storeu_epi8(s->out + tail_at(i, whole), bytes_up_to(len), text);
+    blocks_store(s->out + tail_at(i, whole), here, len, text);
     return _mm512_maskz_mov_epi8(bytes_up_to(len), text);
 }
 
-/* Adds the i-th quad of a tail, reversed, to its hash. `room`: the lengths follow in the last one. */
-VAES512_INLINE void tail_hash(const quad_stream *s, quad_sum *sum, __m512i blocks, const size_t i,
-                              const size_t quads, const bool room)
+/* Adds the i-th quad of a tail, reversed, to its hash. The lengths follow the last block, if it leaves room. */
+VAES512_INLINE void tail_hash(const quad_stream *s, quad_sum *sum, __m512i quad, const size_t i,
+                              const size_t blocks)
 {
-    const size_t count = tail_blocks(s->left);
-
     if (i == 0)
-        blocks = _mm512_xor_si512(blocks, _mm512_zextsi128_si512(s->before));
-    if (i + 1 == quads && room)
-        blocks = _mm512_mask_broadcast_i64x2(blocks, (__mmask8)(3u << 2 * (count % 4)), s->lengths);
-    quad_add(sum, blocks, quad_powers_from(s->key, count + 1 - 4 * i));
+        quad = _mm512_xor_si512(quad, _mm512_zextsi128_si512(s->before));
+    if (i + 1 == tail_quads(blocks) && blocks % 4 != 0)
+        quad = _mm512_mask_broadcast_i64x2(quad, (__mmask8)(3u << 2 * (blocks % 4)), s->lengths);
+    quad_add(sum, quad, quad_powers_from(s->key, blocks + 1 - 4 * i));
 }
 
-/* The sum that a tail's hash begins with: the lengths, if they are alone. */
-VAES512_INLINE quad_sum tail_sum_begin(const quad_stream *s, const bool room)
+/* The sum that a tail's hash begins with: the lengths, if the last block leaves no room for them. */
+VAES512_INLINE quad_sum tail_sum_begin(const quad_stream *s, const size_t blocks)
 {
     const __m128i h = s->key->powers[QUAD_POWERS - 1];
     const __m128i fold = _mm_xor_si128(s->lengths, _mm_shuffle_epi32(s->lengths, 0x4e));
     const __m128i halves = _mm_xor_si128(h, _mm_shuffle_epi32(h, 0x4e));
 
-    if (room)
+    if (blocks % 4 != 0)
         return quad_sum_zero();
     return (quad_sum){
         .low = _mm512_zextsi128_si512(_mm_clmulepi64_si128(s->lengths, h, 0x00)),
@@ -415,22 +464,22 @@ VAES512_INLINE quad_sum tail_sum_begin(const quad_stream *s, const bool room)
 }
 
 /*
- * The tails of `lanes` streams, of one cipher and of `quads` quads each, step by step side by side: alone, a short
- * one waits for the latency of its rounds and then for that of its hash, and the CPU looks ahead over two or three
- * messages only. `whole`: the tail is all of its stream. `tags` receives the tags.
+ * The tails of `lanes` streams, of one cipher and of `blocks` blocks each, step by step side by side. `whole`: the
+ * tail is all of its stream. `tags` receives the tags.
  */
-VAES512_INLINE void tails_run(quad_stream s[], __m128i tags[], const size_t lanes, const size_t quads,
-                              const bool room, const bool whole, const bool sealing)
+VAES512_INLINE void tails_run(quad_stream s[], __m128i tags[], const size_t lanes, const size_t blocks,
+                              const bool whole, const bool sealing)
 {
+    const size_t quads = tail_quads(blocks);
     __m512i state[LANES_MAX_512][TAIL_QUADS], data[LANES_MAX_512][TAIL_QUADS];
     quad_sum sum[LANES_MAX_512];
 
     UNROLL_QUADS
     for (size_t lane = 0; lane < lanes; lane++) {
-        sum[lane] = tail_sum_begin(&s[lane], room);
+        sum[lane] = tail_sum_begin(&s[lane], blocks);
         UNROLL_QUADS
         for (size_t i = 0; i < quads; i++)
-            data[lane][i] = tail_load(&s[lane], i, quads, whole);
+            data[lane][i] = tail_load(&s[lane], i, blocks, whole);
         if (whole)
             quads_count_first(&s[lane], state[lane], quads);
         else
@@ -442,8 +491,8 @@ VAES512_INLINE void tails_run(quad_stream s[], __m128i tags[], const size_t lane
         for (size_t lane = 0; lane < lanes; lane++) {
             quads_round(s[lane].key, state[lane], quads, round);
             if (!sealing && round <= quads)
-                tail_hash(&s[lane], &sum[lane], quad_reverse(data[lane][quads - round]), quads - round, quads,
-                          room);
+                tail_hash(&s[lane], &sum[lane], quad_reverse(data[lane][quads - round]), quads - round,
+                          blocks);
         }
     }
     if (s[0].key->aes.rounds > 10) {
@@ -460,25 +509,17 @@ VAES512_INLINE void tails_run(quad_stream s[], __m128i tags[], const size_t lane
         for (size_t lane = 0; lane < lanes; lane++) {
             const __m512i last = _mm512_xor_si512(data[lane][i], quad_round_key(s[lane].key, LAST_ROUND));
             const __m512i text = _mm512_aesenclast_epi128(state[lane][i], last);
-            const __m512i sealed = tail_store(&s[lane], i, quads, whole, text);
+            const __m512i sealed = tail_store(&s[lane], i, blocks, whole, text);
 
             if (i == 0 && whole)
                 s[lane].mask = _mm512_castsi512_si128(text);
             if (sealing)
-                tail_hash(&s[lane], &sum[lane], quad_reverse(sealed), i, quads, room);
+                tail_hash(&s[lane], &sum[lane], quad_reverse(sealed), i, blocks);
         }
     }
     UNROLL_QUADS
     for (size_t lane = 0; lane < lanes; lane++)
         tags[lane] = _mm_xor_si128(s[lane].mask, block_reverse(quad_reduce(&sum[lane])));
-}
-
-VAES512_INLINE __m128i tail_run(quad_stream *s, const size_t quads, const bool room, const bool sealing)
-{
-    __m128i tag;
-
-    tails_run(s, &tag, 1, quads, room, false, sealing);
-    return tag;
 }
 
 #endif
