@@ -58,15 +58,13 @@ struct fault_rule {
 
 struct fault_file {
     char magic[8];
-    fault_field calls[FAULT_FUNCTION_COUNT]; /* what was called how often, whatever came of it */
-    fault_field hanging;                     /* calls that hang now */
-    struct fault_rule rule[FAULT_RULES];
 
-    /* 1: the token is not there. In no slot, and CKR_DEVICE_REMOVED on its sessions, which are gone for good. */
+    /* 1: the token is not there. In no slot, and CKR_DEVICE_REMOVED on its sessions, which are gone for good.
+     * These three stand first, so that other languages find them: at 8, 16 and 56. */
     fault_field away;
     char away_token[FAULT_LABEL];
+    fault_field slot_shift; /* slot ids are so much larger than the real ones */
 
-    fault_field slot_shift;    /* slot ids are so much larger than the real ones */
     fault_field drop_sessions; /* 1: makes all sessions void with the next call, and is 0 again */
     fault_field stale_objects; /* counting it up makes all object handles given out so far invalid */
 
@@ -74,6 +72,10 @@ struct fault_file {
     fault_field swap;
     char swap_token[FAULT_LABEL], swap_from[FAULT_LABEL], swap_to[FAULT_LABEL];
     fault_field swap_from_id, swap_to_id;
+
+    struct fault_rule rule[FAULT_RULES];
+    fault_field calls[FAULT_FUNCTION_COUNT]; /* what was called how often, whatever came of it */
+    fault_field hanging;                     /* calls that hang now */
 };
 
 #endif
