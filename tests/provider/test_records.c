@@ -296,6 +296,32 @@ static void tls12_records_agree(void)
         }
 }
 
+/* What libssl asks when it offers a connection to the kernel, which then may decline. */
+static void the_iv_can_be_asked_for(void)
+{
+    unsigned char fixed[4] = {1, 2, 3, 4}, aad[13], record[100], before[12], after[12];
+    int n;
+
+    for (size_t i = 0; i < 2; i++) {
+        pair p;
+        pair_open(&p, names[i], 1);
+        CU_ASSERT_EQUAL(EVP_CIPHER_CTX_ctrl(p.ours, EVP_CTRL_GCM_SET_IV_FIXED, 4, fixed), 1);
+        CU_ASSERT_EQUAL(EVP_CIPHER_CTX_get_updated_iv(p.ours, before, sizeof(before)), 1);
+        CU_ASSERT_EQUAL(memcmp(before, fixed, 4), 0);
+        uint64_t sealed = provider_count(SEALANE_PARAM_RECORDS_SEALED);
+        tls12_aad(p.ours, aad, 1, 8 + 50);
+        CU_ASSERT_EQUAL(EVP_CipherUpdate(p.ours, record, &n, record, 8 + 50 + 16), 1);
+        CU_ASSERT_EQUAL(memcmp(record, before + 4, 8), 0); /* the record has the nonce that was told */
+        CU_ASSERT_EQUAL(provider_count(SEALANE_PARAM_RECORDS_SEALED), sealed + 1);
+        CU_ASSERT_EQUAL(EVP_CIPHER_CTX_get_updated_iv(p.ours, after, sizeof(after)), 1);
+        tls12_aad(p.ours, aad, 2, 8 + 50);
+        CU_ASSERT_EQUAL(EVP_CipherUpdate(p.ours, record, &n, record, 8 + 50 + 16), 1);
+        CU_ASSERT_EQUAL(memcmp(record, after + 4, 8), 0);
+        CU_ASSERT_EQUAL(provider_count(SEALANE_PARAM_RECORDS_SEALED), sealed + 2); /* still the engine's */
+        pair_close(&p);
+    }
+}
+
 /* ---- AES-CBC with HMAC ---- */
 
 static const char *const composites[] = {"AES-128-CBC-HMAC-SHA1", "AES-256-CBC-HMAC-SHA1",
@@ -639,6 +665,7 @@ int main(int argc, char **argv)
         {"TLS 1.2 records: libssl's call sequence", tls12_records_agree},
         {"libssl with us talks to libssl without us, both roles, KeyUpdate",
          libssl_talks_to_libssl_without_us},
+        {"who asks for the IV gets the next record's, and the engine goes on", the_iv_can_be_asked_for},
         {"long writes and short fragments arrive", long_writes_arrive},
         {"AES-CBC with HMAC: each opens what the other sealed, and refuses the same forgeries",
          composite_records_agree},
