@@ -133,20 +133,6 @@ static int decode_key(const provider *prov, hsm_key_type type, OSSL_CORE_BIO *co
     return key_deliver(k, callback, arg);
 }
 
-static int decoder_decode_rsa(void *vctx, OSSL_CORE_BIO *core_in, int selection, OSSL_CALLBACK *callback,
-                              void *arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
-{
-    (void)selection;
-    return decode_key(vctx, HSM_KEY_RSA, core_in, callback, arg, ask, ask_arg);
-}
-
-static int decoder_decode_ec(void *vctx, OSSL_CORE_BIO *core_in, int selection, OSSL_CALLBACK *callback,
-                             void *arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
-{
-    (void)selection;
-    return decode_key(vctx, HSM_KEY_EC, core_in, callback, arg, ask, ask_arg);
-}
-
 const OSSL_DISPATCH decoder_pem[] = {
     ROW(OSSL_FUNC_DECODER_NEWCTX, decoder_newctx),
     ROW(OSSL_FUNC_DECODER_FREECTX, decoder_freectx),
@@ -155,7 +141,13 @@ const OSSL_DISPATCH decoder_pem[] = {
     {0, NULL},
 };
 
-#define DECODER_TABLE(type)                                                                                  \
+#define KEY_DECODER(type, key_type)                                                                          \
+    static int decoder_decode_##type(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *callback,  \
+                                     void *arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)                \
+    {                                                                                                        \
+        (void)selection;                                                                                     \
+        return decode_key(vctx, key_type, in, callback, arg, ask, ask_arg);                                  \
+    }                                                                                                        \
     const OSSL_DISPATCH decoder_##type[] = {                                                                 \
         ROW(OSSL_FUNC_DECODER_NEWCTX, decoder_newctx),                                                       \
         ROW(OSSL_FUNC_DECODER_FREECTX, decoder_freectx),                                                     \
@@ -164,5 +156,8 @@ const OSSL_DISPATCH decoder_pem[] = {
         {0, NULL},                                                                                           \
     }
 
-DECODER_TABLE(rsa);
-DECODER_TABLE(ec);
+KEY_DECODER(rsa, HSM_KEY_RSA);
+KEY_DECODER(rsa_pss, HSM_KEY_RSA_PSS);
+KEY_DECODER(ec, HSM_KEY_EC);
+KEY_DECODER(ed25519, HSM_KEY_ED25519);
+KEY_DECODER(ed448, HSM_KEY_ED448);

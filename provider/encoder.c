@@ -130,7 +130,12 @@ static int encoder_encode_text(void *vctx, OSSL_CORE_BIO *core_out, const void *
         {0, NULL},                                                                                           \
     }
 
-ENCODER_TABLE(rsa, pem);
-ENCODER_TABLE(ec, pem);
-ENCODER_TABLE(rsa, text);
-ENCODER_TABLE(ec, text);
+#define ENCODER_TABLES(type)                                                                                 \
+    ENCODER_TABLE(type, pem);                                                                                \
+    ENCODER_TABLE(type, text)
+
+ENCODER_TABLES(rsa);
+ENCODER_TABLES(rsa_pss);
+ENCODER_TABLES(ec);
+ENCODER_TABLES(ed25519);
+ENCODER_TABLES(ed448);

@@ -5,6 +5,7 @@
 #include <openssl/param_build.h>
 #include <openssl/params.h>
 #include "key.h"
+#include "rsa_padding.h"
 
 const char *key_type_name(hsm_key_type type)
 {
@@ -183,6 +184,7 @@ void key_free(key *k)
         return;
     hsm_key_free(k->token);
     EVP_PKEY_free(k->pkey);
+    OPENSSL_clear_free(k->rejection, REJECTION_LEN);
     OPENSSL_free(k);
 }
 

@@ -24,6 +24,9 @@ typedef struct key {
      */
     EVP_PKEY *pkey;
     int has; /* OSSL_KEYMGMT_SELECT_ bits of what is there */
+    /* asym_cipher_rsa.c's, atomic: */
+    bool no_raw;        /* the token does no bare RSA with this key */
+    uint8_t *rejection; /* secret of implicit rejection, once made */
 } key;
 
 /* Takes a reference of `token`. NULL with an error raised if its public part is not a key to libcrypto. */
@@ -39,6 +42,13 @@ void key_free(key *k);
 const char *key_type_name(hsm_key_type type);
 /* libcrypto's name of a digest, "" for none. */
 const char *hash_name(hsm_hash hash);
+
+/*
+ * One operation of a token's key; hsm_operate, but that it pauses the ASYNC job in which it is called, if any.
+ * No error is raised: what to make of it is the caller's to say. operate.c.
+ */
+hsm_status key_operate(const key *k, const hsm_mechanism *mech, const uint8_t *in, size_t in_len,
+                       uint8_t *out, size_t *out_len, hsm_error *err);
 
 /*
  * Hands a key to libcrypto through `callback` as an object reference, as store load and decode do. The

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Key management (provider-keymgmt(7)) for RSA and EC keys: of tokens, and of libcrypto's as far as they come
+ * Key management (provider-keymgmt(7)) for RSA, EC and EdDSA keys: of tokens, and of libcrypto's as far as they come
  * our way (key.h). A token's private part is never exported; a software key is passed on as it came, so
  * that libcrypto moves it to the default provider for whatever is to be done with it.
  */
@@ -13,9 +13,24 @@ static void *keymgmt_new_rsa(void *vprov)
     return key_new_empty(vprov, HSM_KEY_RSA);
 }
 
+static void *keymgmt_new_rsa_pss(void *vprov)
+{
+    return key_new_empty(vprov, HSM_KEY_RSA_PSS);
+}
+
 static void *keymgmt_new_ec(void *vprov)
 {
     return key_new_empty(vprov, HSM_KEY_EC);
+}
+
+static void *keymgmt_new_ed25519(void *vprov)
+{
+    return key_new_empty(vprov, HSM_KEY_ED25519);
+}
+
+static void *keymgmt_new_ed448(void *vprov)
+{
+    return key_new_empty(vprov, HSM_KEY_ED448);
 }
 
 static void keymgmt_free(void *vkey)
@@ -32,7 +47,10 @@ static void *keymgmt_dup(const void *vkey, int selection)
 {
     const key *k = vkey;
 
-    return k->token != NULL ? key_ref((key *)vkey) : key_copy(k, selection);
+    /* Less than all of a token's key (its group, to hold a peer's point) is a key of libcrypto's. */
+    if (k->token != NULL && (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) != 0)
+        return key_ref((key *)vkey);
+    return key_copy(k, selection);
 }
 
 static int keymgmt_has(const void *vkey, int selection)
@@ -40,8 +58,11 @@ static int keymgmt_has(const void *vkey, int selection)
     const key *k = vkey;
     const int parts = OSSL_KEYMGMT_SELECT_KEYPAIR | OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS;
 
-    /* RSA keys have no domain parameters, so none are missing. */
-    if (k->type == HSM_KEY_RSA)
+    if (k == NULL) /* libcrypto asks of keys that it has only named the type of */
+        return 0;
+
+    /* Only EC keys have domain parameters; of the others none are missing. */
+    if (k->type != HSM_KEY_EC)
         selection &= ~OSSL_KEYMGMT_SELECT_DOMAIN_PARAMETERS;
     return (selection & parts & ~k->has) == 0;
 }
@@ -54,11 +75,30 @@ static int keymgmt_match(const void *vkey1, const void *vkey2, int selection)
 {
     const key *a = vkey1, *b = vkey2;
 
-    if (a->pkey == NULL || b->pkey == NULL)
+    if (a == NULL || b == NULL || a->pkey == NULL || b->pkey == NULL)
         return 0;
     if ((selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0)
         return EVP_PKEY_eq(a->pkey, b->pkey) == 1;
     return EVP_PKEY_parameters_eq(a->pkey, b->pkey) == 1;
+}
+
+/* Of a token's key there is only the public part to be looked at; that the private one fits it is the token's word. */
+static int keymgmt_validate(const void *vkey, int selection, int quick)
+{
+    const key *k = vkey;
+    EVP_PKEY_CTX *ctx = k->pkey != NULL ? EVP_PKEY_CTX_new_from_pkey(k->prov->libctx, k->pkey, NULL) : NULL;
+    bool private = k->token == NULL && (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) != 0;
+    int ok = 0;
+
+    if (ctx != NULL && private)
+        ok = EVP_PKEY_check(ctx) > 0;
+    else if (ctx != NULL && (selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0)
+        ok = (quick == OSSL_KEYMGMT_VALIDATE_QUICK_CHECK ? EVP_PKEY_public_check_quick(ctx)
+                                                         : EVP_PKEY_public_check(ctx)) > 0;
+    else if (ctx != NULL)
+        ok = k->type != HSM_KEY_EC || EVP_PKEY_param_check(ctx) > 0;
+    EVP_PKEY_CTX_free(ctx);
+    return ok;
 }
 
 static int keymgmt_import(void *vkey, int selection, const OSSL_PARAM params[])
@@ -82,6 +122,32 @@ static const OSSL_PARAM *keymgmt_types_rsa(int selection)
     };
     return (selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0 ? types : NULL;
 }
+
+static const OSSL_PARAM *keymgmt_types_rsa_pss(int selection)
+{
+    static const OSSL_PARAM types[] = {
+        OSSL_PARAM_BN(OSSL_PKEY_PARAM_RSA_N, NULL, 0),
+        OSSL_PARAM_BN(OSSL_PKEY_PARAM_RSA_E, NULL, 0),
+        OSSL_PARAM_BN(OSSL_PKEY_PARAM_RSA_D, NULL, 0),
+        OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_RSA_DIGEST, NULL, 0),
+        OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_RSA_MGF1_DIGEST, NULL, 0),
+        OSSL_PARAM_int(OSSL_PKEY_PARAM_RSA_PSS_SALTLEN, NULL),
+        OSSL_PARAM_END,
+    };
+    return (selection & OSSL_KEYMGMT_SELECT_ALL) != 0 ? types : NULL;
+}
+
+static const OSSL_PARAM *keymgmt_types_edwards(int selection)
+{
+    static const OSSL_PARAM types[] = {
+        OSSL_PARAM_octet_string(OSSL_PKEY_PARAM_PUB_KEY, NULL, 0),
+        OSSL_PARAM_octet_string(OSSL_PKEY_PARAM_PRIV_KEY, NULL, 0),
+        OSSL_PARAM_END,
+    };
+    return (selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0 ? types : NULL;
+}
+#define keymgmt_types_ed25519 keymgmt_types_edwards
+#define keymgmt_types_ed448   keymgmt_types_edwards
 
 static const OSSL_PARAM *keymgmt_types_ec(int selection)
 {
@@ -108,6 +174,7 @@ static const OSSL_PARAM *keymgmt_gettable_params(void *vprov)
         OSSL_PARAM_int(OSSL_PKEY_PARAM_SECURITY_BITS, NULL),
         OSSL_PARAM_int(OSSL_PKEY_PARAM_MAX_SIZE, NULL),
         OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_DEFAULT_DIGEST, NULL, 0),
+        OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_MANDATORY_DIGEST, NULL, 0),
         OSSL_PARAM_BN(OSSL_PKEY_PARAM_RSA_N, NULL, 0),
         OSSL_PARAM_BN(OSSL_PKEY_PARAM_RSA_E, NULL, 0),
         OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, NULL, 0),
@@ -197,9 +264,24 @@ static void *keymgmt_gen_init_rsa(void *vprov, int selection, const OSSL_PARAM p
     return generation_new(vprov, HSM_KEY_RSA, selection, params);
 }
 
+static void *keymgmt_gen_init_rsa_pss(void *vprov, int selection, const OSSL_PARAM params[])
+{
+    return generation_new(vprov, HSM_KEY_RSA_PSS, selection, params);
+}
+
 static void *keymgmt_gen_init_ec(void *vprov, int selection, const OSSL_PARAM params[])
 {
     return generation_new(vprov, HSM_KEY_EC, selection, params);
+}
+
+static void *keymgmt_gen_init_ed25519(void *vprov, int selection, const OSSL_PARAM params[])
+{
+    return generation_new(vprov, HSM_KEY_ED25519, selection, params);
+}
+
+static void *keymgmt_gen_init_ed448(void *vprov, int selection, const OSSL_PARAM params[])
+{
+    return generation_new(vprov, HSM_KEY_ED448, selection, params);
 }
 
 static int keymgmt_gen_set_template(void *vgeneration, void *vtemplate)
@@ -241,7 +323,12 @@ static void *keymgmt_gen(void *vgeneration, OSSL_CALLBACK *progress, void *arg)
 /* For what we do not offer, the names under which the default provider does. */
 static const char *keymgmt_query_operation_name_rsa(int operation)
 {
-    return operation == OSSL_OP_SIGNATURE ? "SEALANE-RSA" : "RSA";
+    return operation == OSSL_OP_SIGNATURE || operation == OSSL_OP_ASYM_CIPHER ? "SEALANE-RSA" : "RSA";
+}
+
+static const char *keymgmt_query_operation_name_rsa_pss(int operation)
+{
+    return operation == OSSL_OP_SIGNATURE ? "SEALANE-RSA" : "RSA-PSS";
 }
 
 static const char *keymgmt_query_operation_name_ec(int operation)
@@ -250,9 +337,19 @@ static const char *keymgmt_query_operation_name_ec(int operation)
     case OSSL_OP_SIGNATURE:
         return "SEALANE-ECDSA";
     case OSSL_OP_KEYEXCH:
-        return "ECDH";
+        return "SEALANE-ECDH";
     }
     return "EC";
+}
+
+static const char *keymgmt_query_operation_name_ed25519(int operation)
+{
+    return operation == OSSL_OP_SIGNATURE ? "SEALANE-EDDSA" : "ED25519";
+}
+
+static const char *keymgmt_query_operation_name_ed448(int operation)
+{
+    return operation == OSSL_OP_SIGNATURE ? "SEALANE-EDDSA" : "ED448";
 }
 
 #define KEYMGMT_TABLE(type)                                                                                  \
@@ -262,6 +359,7 @@ static const char *keymgmt_query_operation_name_ec(int operation)
         ROW(OSSL_FUNC_KEYMGMT_LOAD, keymgmt_load),                                                           \
         ROW(OSSL_FUNC_KEYMGMT_DUP, keymgmt_dup),                                                             \
         ROW(OSSL_FUNC_KEYMGMT_HAS, keymgmt_has),                                                             \
+        ROW(OSSL_FUNC_KEYMGMT_VALIDATE, keymgmt_validate),                                                   \
         ROW(OSSL_FUNC_KEYMGMT_MATCH, keymgmt_match),                                                         \
         ROW(OSSL_FUNC_KEYMGMT_IMPORT, keymgmt_import),                                                       \
         ROW(OSSL_FUNC_KEYMGMT_IMPORT_TYPES, keymgmt_types_##type),                                           \
@@ -282,4 +380,7 @@ static const char *keymgmt_query_operation_name_ec(int operation)
     }
 
 KEYMGMT_TABLE(rsa);
+KEYMGMT_TABLE(rsa_pss);
+KEYMGMT_TABLE(ed25519);
+KEYMGMT_TABLE(ed448);
 KEYMGMT_TABLE(ec);

@@ -23,11 +23,24 @@
 static const OSSL_ALGORITHM keymgmts[] = {
     {"RSA:rsaEncryption:1.2.840.113549.1.1.1", KEYS_PROPERTIES, keymgmt_rsa, "RSA keys in a token"},
     {"EC:id-ecPublicKey:1.2.840.10045.2.1", KEYS_PROPERTIES, keymgmt_ec, "EC keys in a token"},
+    {"RSA-PSS:RSASSA-PSS:1.2.840.113549.1.1.10", KEYS_PROPERTIES, keymgmt_rsa_pss,
+     "RSA keys in a token that are for PSS only"},
+    {"ED25519:1.3.101.112", KEYS_PROPERTIES, keymgmt_ed25519, "Ed25519 keys in a token"},
+    {"ED448:1.3.101.113", KEYS_PROPERTIES, keymgmt_ed448, "Ed448 keys in a token"},
     {NULL, NULL, NULL, NULL},
 };
 static const OSSL_ALGORITHM signatures[] = {
     {"SEALANE-RSA", KEYS_PROPERTIES, signature_rsa, "RSA signatures by a token"},
     {"SEALANE-ECDSA", KEYS_PROPERTIES, signature_ecdsa, "ECDSA signatures by a token"},
+    {"SEALANE-EDDSA", KEYS_PROPERTIES, signature_eddsa, "Ed25519 and Ed448 signatures by a token"},
+    {NULL, NULL, NULL, NULL},
+};
+static const OSSL_ALGORITHM asym_ciphers[] = {
+    {"SEALANE-RSA", KEYS_PROPERTIES, asym_cipher_rsa, "RSA decryption by a token"},
+    {NULL, NULL, NULL, NULL},
+};
+static const OSSL_ALGORITHM keyexchs[] = {
+    {"SEALANE-ECDH", KEYS_PROPERTIES, keyexch_ecdh, "ECDH by a token"},
     {NULL, NULL, NULL, NULL},
 };
 static const OSSL_ALGORITHM stores[] = {
@@ -37,17 +50,26 @@ static const OSSL_ALGORITHM stores[] = {
 /* Why the first step is called "pvk" is told in decoder.c. */
 static const OSSL_ALGORITHM decoders[] = {
     {"pvk", KEYS_PROPERTIES ",input=pem", decoder_pem, "PEM files that hold a PKCS#11 URI"},
-    {"RSA", KEYS_PROPERTIES ",input=pvk,structure=pk11-uri", decoder_rsa, "RSA key by its URI"},
-    {"EC", KEYS_PROPERTIES ",input=pvk,structure=pk11-uri", decoder_ec, "EC key by its URI"},
+#define KEY_DECODER(name, type)                                                                              \
+    {                                                                                                        \
+        name, KEYS_PROPERTIES ",input=pvk,structure=pk11-uri", decoder_##type, name " key by its URI"        \
+    }
+    KEY_DECODER("RSA", rsa),
+    KEY_DECODER("EC", ec),
+    KEY_DECODER("ED25519", ed25519),
+    KEY_DECODER("RSA-PSS", rsa_pss),
+    KEY_DECODER("ED448", ed448),
     {NULL, NULL, NULL, NULL},
 };
+#define KEY_ENCODERS(name, type)                                                                             \
+    {name, KEYS_PROPERTIES ",output=text", encoder_##type##_text, "what there is to show of a token's key"}, \
+    {                                                                                                        \
+        name, KEYS_PROPERTIES ",output=pem,structure=PrivateKeyInfo", encoder_##type##_pem,                  \
+            "URI of a token's key as PEM"                                                                    \
+    }
 static const OSSL_ALGORITHM encoders[] = {
-    {"RSA", KEYS_PROPERTIES ",output=text", encoder_rsa_text, "what there is to show of a token's RSA key"},
-    {"EC", KEYS_PROPERTIES ",output=text", encoder_ec_text, "what there is to show of a token's EC key"},
-    {"RSA", KEYS_PROPERTIES ",output=pem,structure=PrivateKeyInfo", encoder_rsa_pem,
-     "URI of an RSA key as PEM"},
-    {"EC", KEYS_PROPERTIES ",output=pem,structure=PrivateKeyInfo", encoder_ec_pem, "URI of an EC key as PEM"},
-    {NULL, NULL, NULL, NULL},
+    KEY_ENCODERS("RSA", rsa),         KEY_ENCODERS("RSA-PSS", rsa_pss), KEY_ENCODERS("EC", ec),
+    KEY_ENCODERS("ED25519", ed25519), KEY_ENCODERS("ED448", ed448),     {NULL, NULL, NULL, NULL},
 };
 
 static const OSSL_ALGORITHM *provider_query(void *vprov, int operation, int *no_cache)
@@ -66,6 +88,10 @@ static const OSSL_ALGORITHM *provider_query(void *vprov, int operation, int *no_
         return keymgmts;
     case OSSL_OP_SIGNATURE:
         return signatures;
+    case OSSL_OP_ASYM_CIPHER:
+        return asym_ciphers;
+    case OSSL_OP_KEYEXCH:
+        return keyexchs;
     case OSSL_OP_STORE:
         return stores;
     case OSSL_OP_DECODER:
@@ -168,6 +194,39 @@ static const OSSL_ITEM *provider_get_reason_strings(void *vprov)
     return error_reasons;
 }
 
+/*
+ * TLS groups. libssl takes a group only from the provider whose key management it fetches for it. Where
+ * openssl.cnf names us before the default provider, that is ours for "EC", which passes software keys on; so we
+ * pass the groups on too, else ECDHE and ECDSA certificates on these curves would be lost. In the usual order
+ * libssl drops what we say here.
+ */
+typedef struct forward {
+    OSSL_CALLBACK *callback;
+    void *arg;
+} forward;
+
+static int group_forward(const OSSL_PARAM params[], void *arg)
+{
+    const forward *to = arg;
+    const OSSL_PARAM *p = OSSL_PARAM_locate_const(params, OSSL_CAPABILITY_TLS_GROUP_ALG);
+    const char *algorithm;
+
+    if (p == NULL || !OSSL_PARAM_get_utf8_string_ptr(p, &algorithm) || strcmp(algorithm, "EC") != 0)
+        return 1;
+    return to->callback(params, to->arg);
+}
+
+static int provider_get_capabilities(void *vprov, const char *capability, OSSL_CALLBACK *callback, void *arg)
+{
+    const provider *prov = vprov;
+    forward to = {callback, arg};
+
+    if (prov->keys == NULL || strcmp(capability, "TLS-GROUP") != 0 ||
+        (prov->set.blocked & (1U << OSSL_OP_KEYMGMT)) != 0)
+        return 1;
+    return OSSL_PROVIDER_get_capabilities(prov->deflt, capability, group_forward, &to);
+}
+
 static void provider_free(provider *prov)
 {
     hsm_free(prov->keys);
@@ -192,6 +251,7 @@ static const OSSL_DISPATCH provider_functions[] = {
     ROW(OSSL_FUNC_PROVIDER_GET_PARAMS, provider_get_params),
     ROW(OSSL_FUNC_PROVIDER_QUERY_OPERATION, provider_query),
     ROW(OSSL_FUNC_PROVIDER_GET_REASON_STRINGS, provider_get_reason_strings),
+    ROW(OSSL_FUNC_PROVIDER_GET_CAPABILITIES, provider_get_capabilities),
     {0, NULL},
 };
 

@@ -106,11 +106,15 @@ extern const OSSL_DISPATCH cipher_aes128gcm[], cipher_aes256gcm[];
 extern const OSSL_DISPATCH cipher_chacha20poly1305[], cipher_aes128ccm[];
 extern const OSSL_DISPATCH cipher_aes128cbc_hmac_sha1[], cipher_aes256cbc_hmac_sha1[];
 extern const OSSL_DISPATCH cipher_aes128cbc_hmac_sha256[], cipher_aes256cbc_hmac_sha256[];
-extern const OSSL_DISPATCH keymgmt_rsa[], keymgmt_ec[];
-extern const OSSL_DISPATCH signature_rsa[], signature_ecdsa[];
+extern const OSSL_DISPATCH keymgmt_rsa[], keymgmt_rsa_pss[], keymgmt_ec[], keymgmt_ed25519[], keymgmt_ed448[];
+extern const OSSL_DISPATCH signature_rsa[], signature_ecdsa[], signature_eddsa[];
+extern const OSSL_DISPATCH asym_cipher_rsa[], keyexch_ecdh[];
 extern const OSSL_DISPATCH store_pkcs11[];
-extern const OSSL_DISPATCH decoder_pem[], decoder_rsa[], decoder_ec[];
-extern const OSSL_DISPATCH encoder_rsa_pem[], encoder_ec_pem[], encoder_rsa_text[], encoder_ec_text[];
+extern const OSSL_DISPATCH decoder_pem[], decoder_rsa[], decoder_rsa_pss[], decoder_ec[], decoder_ed25519[],
+    decoder_ed448[];
+extern const OSSL_DISPATCH encoder_rsa_pem[], encoder_rsa_text[], encoder_rsa_pss_pem[],
+    encoder_rsa_pss_text[], encoder_ec_pem[], encoder_ec_text[], encoder_ed25519_pem[],
+    encoder_ed25519_text[], encoder_ed448_pem[], encoder_ed448_text[];
 
 /* A row of a dispatch table. */
 #define ROW(id, function)                                                                                    \

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the RSA and the ECDSA signatures share; see signature.h. */
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-#include <openssl/async.h>
 #include <openssl/crypto.h>
 #include <openssl/objects.h>
 #include <openssl/params.h>
@@ -103,111 +100,15 @@ static void *signature_dupctx(void *vctx)
     return ctx;
 }
 
-/* ---- the way through the token ---- */
-
-/*
- * How the owner of a paused job is woken: by a callback if the application wishes (SSL_set_async_callback), otherwise
- * by a descriptor that it watches.
- *
- * Event loops (HAProxy's ssl_async_process_fds and ssl_sock_close) register the descriptor when a job pauses, keep
- * it registered after the job, and look at close for all that the wait context holds. So one that is in the wait
- * context has been seen at a pause and stays open, for all operations of the connection, until the context is freed;
- * one that no pause has shown is not in it.
- */
-typedef struct wakeup {
-    ASYNC_callback_fn callback;
-    void *arg;
-    int fd;
-    bool known; /* the descriptor is in the wait context */
-} wakeup;
-
-/* Its address names our descriptor among those of a wait context. */
-static char wakeup_name;
-
-static void wakeup_done(void *arg)
-{
-    wakeup *w = arg;
-    const uint64_t one = 1;
-
-    if (w->callback != NULL)
-        w->callback(w->arg);
-    else
-        (void)!write(w->fd, &one, sizeof(one));
-}
-
-static void wakeup_fd_cleanup(ASYNC_WAIT_CTX *wait, const void *id, OSSL_ASYNC_FD fd, void *custom)
-{
-    (void)wait;
-    (void)id;
-    (void)custom;
-    close(fd);
-}
-
-static bool wakeup_setup(wakeup *w, ASYNC_WAIT_CTX *wait)
-{
-    void *custom;
-
-    *w = (wakeup){.fd = -1};
-    if (ASYNC_WAIT_CTX_get_callback(wait, &w->callback, &w->arg) == 1 && w->callback != NULL)
-        return true;
-    w->callback = NULL;
-    w->known = ASYNC_WAIT_CTX_get_fd(wait, &wakeup_name, &w->fd, &custom) == 1;
-    if (!w->known)
-        w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return w->fd >= 0;
-}
-
-/* Lets the application see the descriptor at the pause that now must follow. */
-static bool wakeup_show(wakeup *w, ASYNC_WAIT_CTX *wait)
-{
-    if (w->callback == NULL && !w->known)
-        w->known = ASYNC_WAIT_CTX_set_wait_fd(wait, &wakeup_name, w->fd, NULL, wakeup_fd_cleanup) == 1;
-    return w->callback != NULL || w->known;
-}
-
-static void wakeup_end(wakeup *w)
-{
-    uint64_t count;
-
-    if (w->fd >= 0 && w->known)
-        (void)!read(w->fd, &count, sizeof(count)); /* unreadable again, for the next operation */
-    else if (w->fd >= 0)
-        close(w->fd);
-}
-
-/* The job's stack is small and may stay asleep for long: only the request lives elsewhere, in the hsm room.
- */
-static hsm_status sign_paused(ASYNC_JOB *job, hsm_key *k, const hsm_mechanism *mech, const uint8_t *in,
-                              size_t in_len, uint8_t *sig, size_t *sig_len, hsm_error *err)
-{
-    ASYNC_WAIT_CTX *wait = ASYNC_get_wait_ctx(job);
-    wakeup w;
-    hsm_job *request;
-
-    if (!wakeup_setup(&w, wait))
-        return hsm_operate(k, mech, in, in_len, sig, sig_len, err);
-    hsm_status status = hsm_submit(k, mech, in, in_len, wakeup_done, &w, &request, err);
-    if (status == HSM_OK) {
-        if (!hsm_job_ready(request) && wakeup_show(&w, wait))
-            while (ASYNC_pause_job() == 1 && !hsm_job_ready(request))
-                ;
-        status = hsm_job_finish(request, sig, sig_len, err);
-    }
-    wakeup_end(&w);
-    return status;
-}
-
 bool signer_sign(signer *ctx, const hsm_mechanism *mech, const uint8_t *in, size_t in_len, uint8_t *sig,
                  size_t *sig_len)
 {
-    ASYNC_JOB *job = ASYNC_get_current_job();
     hsm_error err;
-    hsm_status status = job != NULL ? sign_paused(job, ctx->key->token, mech, in, in_len, sig, sig_len, &err)
-                                    : hsm_operate(ctx->key->token, mech, in, in_len, sig, sig_len, &err);
 
-    if (status != HSM_OK)
-        RAISE_HSM(&err);
-    return status == HSM_OK;
+    if (key_operate(ctx->key, mech, in, in_len, sig, sig_len, &err) == HSM_OK)
+        return true;
+    RAISE_HSM(&err);
+    return false;
 }
 
 /* ---- AlgorithmIdentifier ---- */
@@ -307,8 +208,8 @@ static bool signer_init(signer *ctx, void *vkey, bool private, const OSSL_PARAM 
         return false;
     }
     ctx->digest = ctx->mgf = NULL;
-    ctx->padding = RSA_PKCS1_PADDING;
-    ctx->salt_len = RSA_PSS_SALTLEN_AUTO;
+    if (ctx->scheme->start != NULL && !ctx->scheme->start(ctx))
+        return false;
     return signature_set_ctx_params(ctx, params);
 }
 

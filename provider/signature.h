@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the RSA and the ECDSA signatures share: the context, hashing, and the way through the token.
+ * What the RSA and the ECDSA signatures share: the context and hashing.
  *
  * Hashing is libcrypto's work, in our private context; the token gets a digest and gives a signature. Init
  * never touches the token: libssl inits contexts only to see whether it could.
@@ -29,6 +29,8 @@ typedef struct signer signer;
 
 /* What differs between the two: signature_rsa.c and signature_ec.c hold one table each. */
 typedef struct scheme {
+    /* Sets the scheme's own parameters to what the key wants. May be NULL. */
+    bool (*start)(signer *ctx);
     /* Parameters of the scheme's own; the digest is handled before. `params` is not NULL. */
     bool (*params_set)(signer *ctx, const OSSL_PARAM params[]);
     bool (*params_get)(const signer *ctx, OSSL_PARAM params[]);
@@ -50,15 +52,12 @@ struct signer {
     const digest *digest; /* NULL: the caller's bytes are signed as they are */
     EVP_MD_CTX *md;       /* digest-sign and digest-verify only */
     /* RSA */
-    int padding;       /* RSA_PKCS1_PADDING or RSA_PKCS1_PSS_PADDING */
+    int padding;       /* RSA_PKCS1_PADDING, RSA_PKCS1_PSS_PADDING or RSA_NO_PADDING */
     int salt_len;      /* PSS: bytes, or RSA_PSS_SALTLEN_... */
     const digest *mgf; /* PSS: NULL: as `digest` */
 };
 
-/*
- * One signature by the token. Inside an ASYNC job (ASYNC_start_job(3)) it pauses the job until the token has
- * answered and wakes the job's owner; outside it waits.
- */
+/* One signature by the token (key_operate); errors are raised. */
 bool signer_sign(signer *ctx, const hsm_mechanism *mech, const uint8_t *in, size_t in_len, uint8_t *sig,
                  size_t *sig_len);
 

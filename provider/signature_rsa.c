@@ -11,24 +11,60 @@
 
 /* ---- parameters ---- */
 
+/* What the key is restricted to, or NULL. A software key's restrictions are libcrypto's to keep. */
+static const hsm_pss *pss_of(const signer *ctx)
+{
+    const hsm_pss *pss = ctx->key->type == HSM_KEY_RSA_PSS && ctx->key->token != NULL
+                             ? &hsm_key_public(ctx->key->token)->pss
+                             : NULL;
+
+    return pss != NULL && pss->hash != HSM_HASH_NONE ? pss : NULL;
+}
+
+/* As libcrypto begins: an RSA-PSS key with what it is restricted to. */
+static bool rsa_start(signer *ctx)
+{
+    const hsm_pss *pss = pss_of(ctx);
+
+    ctx->padding = ctx->key->type == HSM_KEY_RSA_PSS ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING;
+    ctx->salt_len = RSA_PSS_SALTLEN_AUTO;
+    if (pss == NULL)
+        return true;
+    ctx->salt_len = (int)pss->salt_min;
+    return (ctx->digest = digest_find(ctx->prov, hash_name(pss->hash))) != NULL &&
+           (ctx->mgf = digest_find(ctx->prov, hash_name(pss->mgf_hash))) != NULL;
+}
+
+static const struct {
+    int mode;
+    const char *word;
+} paddings[] = {
+    {RSA_PKCS1_PADDING, OSSL_PKEY_RSA_PAD_MODE_PKCSV15},
+    {RSA_PKCS1_PSS_PADDING, OSSL_PKEY_RSA_PAD_MODE_PSS},
+    {RSA_NO_PADDING, OSSL_PKEY_RSA_PAD_MODE_NONE},
+};
+enum { PADDINGS = sizeof(paddings) / sizeof(paddings[0]) };
+
 /* Padding modes travel as numbers or as words. */
 static bool padding_set(signer *ctx, const OSSL_PARAM *p)
 {
+    size_t i = 0;
     int mode = 0;
 
-    if (p->data_type == OSSL_PARAM_UTF8_STRING) {
-        if (strcmp(p->data, OSSL_PKEY_RSA_PAD_MODE_PKCSV15) == 0)
-            mode = RSA_PKCS1_PADDING;
-        else if (strcmp(p->data, OSSL_PKEY_RSA_PAD_MODE_PSS) == 0)
-            mode = RSA_PKCS1_PSS_PADDING;
-    } else if (!OSSL_PARAM_get_int(p, &mode)) {
+    if (p->data_type != OSSL_PARAM_UTF8_STRING && !OSSL_PARAM_get_int(p, &mode))
+        return false;
+    while (i < PADDINGS && (p->data_type == OSSL_PARAM_UTF8_STRING ? strcmp(p->data, paddings[i].word) != 0
+                                                                   : mode != paddings[i].mode))
+        i++;
+    if (i == PADDINGS) {
+        RAISE(REASON_UNSUPPORTED, "RSA signatures are made with PKCS#1 v1.5, PSS or no padding");
         return false;
     }
-    if (mode != RSA_PKCS1_PADDING && mode != RSA_PKCS1_PSS_PADDING) {
-        RAISE(REASON_UNSUPPORTED, "RSA signatures are made with PKCS#1 v1.5 or PSS padding only");
+    if (ctx->key->type == HSM_KEY_RSA_PSS && paddings[i].mode != RSA_PKCS1_PSS_PADDING) {
+        RAISE(REASON_UNSUPPORTED, "this key is for PSS only");
         return false;
     }
-    ctx->padding = mode;
+    ctx->padding = paddings[i].mode;
     return true;
 }
 
@@ -75,10 +111,12 @@ static bool rsa_params_set(signer *ctx, const OSSL_PARAM params[])
 
 static bool rsa_params_get(const signer *ctx, OSSL_PARAM params[])
 {
-    const char *word =
-        ctx->padding == RSA_PKCS1_PADDING ? OSSL_PKEY_RSA_PAD_MODE_PKCSV15 : OSSL_PKEY_RSA_PAD_MODE_PSS;
+    const char *word = "";
     OSSL_PARAM *p;
 
+    for (size_t i = 0; i < PADDINGS; i++)
+        if (paddings[i].mode == ctx->padding)
+            word = paddings[i].word;
     if ((p = OSSL_PARAM_locate(params, OSSL_SIGNATURE_PARAM_PAD_MODE)) != NULL &&
         !(p->data_type == OSSL_PARAM_UTF8_STRING ? OSSL_PARAM_set_utf8_string(p, word)
                                                  : OSSL_PARAM_set_int(p, ctx->padding)))
@@ -188,6 +226,31 @@ static bool sign_pkcs1(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t 
     return signer_sign(ctx, &mech, block, info_len + tbs_len, sig, sig_len);
 }
 
+/* RFC 4055 section 3.1, as libcrypto keeps it: that hash and MGF, at least that salt. */
+static bool pss_is_allowed(const signer *ctx, const hsm_mechanism *mech)
+{
+    const hsm_pss *pss = pss_of(ctx);
+
+    if (pss == NULL ||
+        (mech->hash == pss->hash && mech->mgf_hash == pss->mgf_hash && mech->salt_len >= pss->salt_min))
+        return true;
+    RAISE(REASON_UNSUPPORTED, "this key is for PSS with %s, MGF1 of %s and a salt of at least %u bytes",
+          hash_name(pss->hash), hash_name(pss->mgf_hash), pss->salt_min);
+    return false;
+}
+
+static bool sign_raw(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len)
+{
+    static const hsm_mechanism mech = {.scheme = HSM_RSA_RAW};
+
+    if (tbs_len != modulus_len(ctx)) {
+        RAISE(REASON_LENGTH, "without padding the input must have the modulus' length, not %zu bytes",
+              tbs_len);
+        return false;
+    }
+    return signer_sign(ctx, &mech, tbs, tbs_len, sig, sig_len);
+}
+
 static bool sign_pss(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len)
 {
     hsm_mechanism mech = {.scheme = HSM_RSA_PSS};
@@ -202,7 +265,7 @@ static bool sign_pss(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *s
         RAISE(REASON_LENGTH, "the key is too short for this PSS salt");
         return false;
     }
-    return signer_sign(ctx, &mech, tbs, tbs_len, sig, sig_len);
+    return pss_is_allowed(ctx, &mech) && signer_sign(ctx, &mech, tbs, tbs_len, sig, sig_len);
 }
 
 static bool rsa_sign(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len,
@@ -213,8 +276,14 @@ static bool rsa_sign(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *s
         RAISE(REASON_LENGTH, "the signature does not fit into %zu bytes", sig_size);
         return false;
     }
-    return ctx->padding == RSA_PKCS1_PADDING ? sign_pkcs1(ctx, tbs, tbs_len, sig, sig_len)
-                                             : sign_pss(ctx, tbs, tbs_len, sig, sig_len);
+    switch (ctx->padding) {
+    case RSA_PKCS1_PADDING:
+        return sign_pkcs1(ctx, tbs, tbs_len, sig, sig_len);
+    case RSA_PKCS1_PSS_PADDING:
+        return sign_pss(ctx, tbs, tbs_len, sig, sig_len);
+    default:
+        return sign_raw(ctx, tbs, tbs_len, sig, sig_len);
+    }
 }
 
 static void rsa_libcrypto_params(const signer *ctx, OSSL_PARAM params[])
@@ -234,6 +303,7 @@ static void rsa_libcrypto_params(const signer *ctx, OSSL_PARAM params[])
 }
 
 const scheme scheme_rsa = {
+    .start = rsa_start,
     .params_set = rsa_params_set,
     .params_get = rsa_params_get,
     .algorithm_id = rsa_algorithm_id,
