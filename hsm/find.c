@@ -191,14 +191,20 @@ static const struct task_ops find_ops = {.run = find_run, .destroy = find_destro
 
 /* ---- The caller's thread ---- */
 
-void hsm_objects_free(hsm_object *list, size_t count)
+void hsm_objects_clear(hsm_object *entries, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        hsm_key_free(list[i].key);
-        OPENSSL_free(list[i].cert);
-        free(list[i].uri);
-        OPENSSL_free(list[i].label);
+        hsm_key_free(entries[i].key);
+        OPENSSL_free(entries[i].cert);
+        free(entries[i].uri);
+        OPENSSL_free(entries[i].label);
+        entries[i] = (hsm_object){0};
     }
+}
+
+void hsm_objects_free(hsm_object *list, size_t count)
+{
+    hsm_objects_clear(list, count);
     free(list);
 }
 

@@ -208,10 +208,17 @@ hsm_status public_from_edwards(hsm_public *out, const uint8_t *params, size_t pa
     return public_from_edwards_key(out, e, wrapped ? inner : (struct der){point, point_len}, where, err);
 }
 
+/* By OpenSSL's name or NIST's ("P-256"). */
+static int curve_nid(const char *group)
+{
+    int nid = EC_curve_nist2nid(group);
+    return nid != NID_undef ? nid : OBJ_txt2nid(group);
+}
+
 bool curve_params(hsm_key_type type, const char *group, bool by_name, uint8_t *der, size_t *len)
 {
     const struct edwards *e = edwards_of_type(type);
-    ASN1_OBJECT *oid = OBJ_nid2obj(e ? e->nid : OBJ_txt2nid(group));
+    ASN1_OBJECT *oid = OBJ_nid2obj(e ? e->nid : curve_nid(group));
     size_t name_len = e && by_name ? strlen(e->name) : 0;
     if (name_len > 0) {
         *len = name_len + 2;

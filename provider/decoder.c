@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Decoders (provider-decoder(7)) that make a key out of a PEM-URI file, in the two steps that both
- * PEM_read_bio_PrivateKey and OSSL_STORE's file loader understand: PEM to DER with structure "pk11-uri", then
- * per key type DER to key.
+ * Decoders (provider-decoder(7)) that make a key out of a file with its URI. There are two forms of such files,
+ * see pem_uri.h, and three decoders:
  *
- * libcrypto considers every decoder of every provider for every public key that it reads, a peer's
- * certificate in each handshake included. So there are no more than these three, and they keep out of that
- * race: the two that make keys say in does_selection that they have private keys only; the first gives its
- * output the name of a form that only private keys have. Named "DER", as would be natural, it is taken along
- * into every chain that begins with DER: 118,000 instructions per certificate with OpenSSL 3.0.22. "pvk"
- * (private keys of Visual Studio) is the one other name whose output OSSL_STORE's file loader takes and no
- * public key is made from; the structure "pk11-uri" keeps real ones and ours apart.
+ *   PEM-URI file        in the two steps that both PEM_read_bio_PrivateKey and OSSL_STORE's file loader understand:
+ *                       PEM to DER with structure "pk11-uri", then DER to key
+ *   PKCS#8 with a URI   libcrypto itself comes as far as the DER of a PrivateKeyInfo; then DER to key
+ *
+ * libcrypto considers every decoder of every provider for every public key that it reads, a peer's certificate in
+ * each handshake included. So there are few, and they keep out of that race: those that make keys say in
+ * does_selection that they have private keys only, and each of them makes keys of every type, whatever it is called
+ * (the reference that they deliver names the type). The first step gives its output the name of a form that only
+ * private keys have. Named "DER", as would be natural, it is taken along into every chain that begins with DER:
+ * 118,000 instructions per certificate with OpenSSL 3.0.22. "pvk" (private keys of Visual Studio) is the one other
+ * name whose output OSSL_STORE's file loader takes and no public key is made from; the structure "pk11-uri" keeps real
+ * ones and ours apart.
  */
 #include <string.h>
 #include <openssl/buffer.h>
@@ -41,12 +45,10 @@ static int decoder_does_selection(void *vprov, int selection)
     return selection == 0 || (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) != 0;
 }
 
-static int der_deliver(unsigned char *der, long len, hsm_key_type key_type, OSSL_CALLBACK *callback,
-                       void *arg)
+static int der_deliver(unsigned char *der, long len, OSSL_CALLBACK *callback, void *arg)
 {
     int type = OSSL_OBJECT_PKEY;
     OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_TYPE, (char *)key_type_name(key_type), 0),
         OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_STRUCTURE, (char *)PEM_URI_STRUCTURE, 0),
         OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_DATA, der, (size_t)len),
         OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &type),
@@ -56,20 +58,20 @@ static int der_deliver(unsigned char *der, long len, hsm_key_type key_type, OSSL
 }
 
 /*
- * The key is looked for here already. First for its type, so that libcrypto takes the right second step;
- * and because of errors: what this step raises reaches the application, while those of the second are dropped
- * by OSSL_STORE (ossl_store_handle_load_result), which would then say "unsupported" for a wrong PIN.
+ * The key is looked for here already, because of errors: what this step raises reaches the application, while those
+ * of the second are dropped by OSSL_STORE (ossl_store_handle_load_result), which would then say "unsupported" for a
+ * wrong PIN.
  */
 static int uri_deliver(const provider *prov, unsigned char *der, long len, OSSL_CALLBACK *callback, void *arg,
                        OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
 {
     char *uri = pem_uri_decode(der, (size_t)len);
     if (uri == NULL) {
-        RAISE(REASON_URI, "a PEM file labelled \"%s\" holds something else", PEM_URI_LABEL);
+        RAISE(REASON_URI, "a file of a key's PKCS#11 URI holds something else");
         return 0;
     }
     key *k = find_private_key(prov, uri, ask, ask_arg);
-    int ok = k != NULL && der_deliver(der, len, k->type, callback, arg);
+    int ok = k != NULL && der_deliver(der, len, callback, arg);
     key_free(k);
     pem_uri_free(uri);
     return ok;
@@ -100,64 +102,64 @@ static int decoder_decode_pem(void *vctx, OSSL_CORE_BIO *core_in, int selection,
     return ok;
 }
 
-static char *uri_read(const provider *prov, OSSL_CORE_BIO *core_in)
+/* The URI in what comes from libcrypto, behind whatever `unwrap` takes off. NULL if there is none. */
+static char *uri_read(const provider *prov, OSSL_CORE_BIO *core_in,
+                      unsigned char *(*unwrap)(const unsigned char *der, size_t len, size_t *out_len))
 {
     BIO *in = BIO_new_from_core_bio(prov->libctx, core_in);
-    unsigned char *der = OPENSSL_malloc(DER_MAX);
+    unsigned char *der = OPENSSL_malloc(DER_MAX), *inner = NULL;
+    int got = in != NULL && der != NULL ? BIO_read(in, der, DER_MAX) : 0;
+    size_t len = got > 0 ? (size_t)got : 0, inner_len = 0;
     char *uri = NULL;
-    int len = in != NULL && der != NULL ? BIO_read(in, der, DER_MAX) : 0;
 
     ERR_set_mark();
-    if (len > 0)
-        uri = pem_uri_decode(der, (size_t)len);
+    if (unwrap != NULL && len > 0)
+        inner = unwrap(der, len, &inner_len);
+    if (unwrap == NULL && len > 0)
+        uri = pem_uri_decode(der, len);
+    else if (inner != NULL)
+        uri = pem_uri_decode(inner, inner_len);
     ERR_pop_to_mark();
+    OPENSSL_clear_free(inner, inner_len);
     OPENSSL_clear_free(der, DER_MAX);
     BIO_free(in);
     return uri;
 }
 
-static int decode_key(const provider *prov, hsm_key_type type, OSSL_CORE_BIO *core_in,
-                      OSSL_CALLBACK *callback, void *arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
+static int uri_decode(const provider *prov, char *uri, OSSL_CALLBACK *callback, void *arg,
+                      OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
 {
-    char *uri = uri_read(prov, core_in);
     if (uri == NULL)
         return 1;
     key *k = find_private_key(prov, uri, ask, ask_arg);
     pem_uri_free(uri);
-    if (k == NULL)
-        return 0;
-    if (k->type != type) { /* the other decoder's */
-        key_free(k);
-        return 1;
-    }
-    return key_deliver(k, callback, arg);
+    return k != NULL && key_deliver(k, callback, arg);
 }
 
-const OSSL_DISPATCH decoder_pem[] = {
-    ROW(OSSL_FUNC_DECODER_NEWCTX, decoder_newctx),
-    ROW(OSSL_FUNC_DECODER_FREECTX, decoder_freectx),
-    ROW(OSSL_FUNC_DECODER_DOES_SELECTION, decoder_does_selection),
-    ROW(OSSL_FUNC_DECODER_DECODE, decoder_decode_pem),
-    {0, NULL},
-};
+static int decoder_decode_uri(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *callback,
+                              void *arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
+{
+    (void)selection;
+    return uri_decode(vctx, uri_read(vctx, in, NULL), callback, arg, ask, ask_arg);
+}
 
-#define KEY_DECODER(type, key_type)                                                                          \
-    static int decoder_decode_##type(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *callback,  \
-                                     void *arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)                \
-    {                                                                                                        \
-        (void)selection;                                                                                     \
-        return decode_key(vctx, key_type, in, callback, arg, ask, ask_arg);                                  \
-    }                                                                                                        \
-    const OSSL_DISPATCH decoder_##type[] = {                                                                 \
+/* Most of what comes by here are other people's keys. */
+static int decoder_decode_pkcs8(void *vctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *callback,
+                                void *arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
+{
+    (void)selection;
+    return uri_decode(vctx, uri_read(vctx, in, pkcs8_uri_unwrap), callback, arg, ask, ask_arg);
+}
+
+#define DECODER_TABLE(form)                                                                                  \
+    const OSSL_DISPATCH decoder_##form[] = {                                                                 \
         ROW(OSSL_FUNC_DECODER_NEWCTX, decoder_newctx),                                                       \
         ROW(OSSL_FUNC_DECODER_FREECTX, decoder_freectx),                                                     \
         ROW(OSSL_FUNC_DECODER_DOES_SELECTION, decoder_does_selection),                                       \
-        ROW(OSSL_FUNC_DECODER_DECODE, decoder_decode_##type),                                                \
+        ROW(OSSL_FUNC_DECODER_DECODE, decoder_decode_##form),                                                \
         {0, NULL},                                                                                           \
     }
 
-KEY_DECODER(rsa, HSM_KEY_RSA);
-KEY_DECODER(rsa_pss, HSM_KEY_RSA_PSS);
-KEY_DECODER(ec, HSM_KEY_EC);
-KEY_DECODER(ed25519, HSM_KEY_ED25519);
-KEY_DECODER(ed448, HSM_KEY_ED448);
+DECODER_TABLE(pem);
+DECODER_TABLE(uri);
+DECODER_TABLE(pkcs8);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Encoders (provider-encoder(7)): what "writing a private key" means for one that stays in the token. As PEM,
- * a file with its URI; as text, its URI and its public part. A software key (key.h) is written as the default
+ * a file with its URI; as DER, a PKCS#8 that wraps the URI; as text, its URI and its public part. A software key (key.h) is written as the default
  * provider writes it, encrypted if that was asked for.
  */
 #include <string.h>
@@ -60,7 +60,7 @@ static int encoder_set_ctx_params(void *vctx, const OSSL_PARAM params[])
 static bool software_key_write(const encoder *ctx, BIO *out, const key *k, int selection, const char *form,
                                OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
 {
-    const char *structure = strcmp(form, "PEM") == 0 ? "PrivateKeyInfo" : NULL;
+    const char *structure = strcmp(form, "TEXT") != 0 ? "PrivateKeyInfo" : NULL;
     OSSL_ENCODER_CTX *inner = OSSL_ENCODER_CTX_new_for_pkey(k->pkey, selection, form, structure, NULL);
     bool ok = inner != NULL &&
               (ctx->cipher[0] == '\0' || (OSSL_ENCODER_CTX_set_cipher(inner, ctx->cipher, NULL) == 1 &&
@@ -71,14 +71,24 @@ static bool software_key_write(const encoder *ctx, BIO *out, const key *k, int s
     return ok;
 }
 
+static bool uri_may_be_written(const encoder *ctx, const key *k)
+{
+    if (ctx->prov->set.encode_uri)
+        return true;
+    RAISE(REASON_KEY_NOT_EXPORTABLE, "pkcs11-module-encode-provider-uri-to-pem is off: %s",
+          hsm_key_uri(k->token));
+    return false;
+}
+
 static bool token_key_write_pem(const encoder *ctx, BIO *out, const key *k)
 {
-    if (!ctx->prov->set.encode_uri) {
-        RAISE(REASON_KEY_NOT_EXPORTABLE, "pkcs11-module-encode-provider-uri-to-pem is off: %s",
-              hsm_key_uri(k->token));
-        return false;
-    }
-    return pem_uri_write(out, hsm_key_uri(k->token));
+    return uri_may_be_written(ctx, k) && pem_uri_write(out, hsm_key_uri(k->token));
+}
+
+/* What `openssl pkcs8 -topk8 -nocrypt` asks for: that makes a file with the label PRIVATE KEY of it. */
+static bool token_key_write_der(const encoder *ctx, BIO *out, const key *k)
+{
+    return uri_may_be_written(ctx, k) && pkcs8_uri_write(out, hsm_key_uri(k->token));
 }
 
 static bool token_key_write_text(const encoder *ctx, BIO *out, const key *k)
@@ -111,6 +121,14 @@ static int encoder_encode_pem(void *vctx, OSSL_CORE_BIO *core_out, const void *v
     return key_write(vctx, core_out, vkey, selection, "PEM", token_key_write_pem, ask, ask_arg);
 }
 
+static int encoder_encode_der(void *vctx, OSSL_CORE_BIO *core_out, const void *vkey,
+                              const OSSL_PARAM abstract[], int selection, OSSL_PASSPHRASE_CALLBACK *ask,
+                              void *ask_arg)
+{
+    (void)abstract;
+    return key_write(vctx, core_out, vkey, selection, "DER", token_key_write_der, ask, ask_arg);
+}
+
 static int encoder_encode_text(void *vctx, OSSL_CORE_BIO *core_out, const void *vkey,
                                const OSSL_PARAM abstract[], int selection, OSSL_PASSPHRASE_CALLBACK *ask,
                                void *ask_arg)
@@ -132,6 +150,7 @@ static int encoder_encode_text(void *vctx, OSSL_CORE_BIO *core_out, const void *
 
 #define ENCODER_TABLES(type)                                                                                 \
     ENCODER_TABLE(type, pem);                                                                                \
+    ENCODER_TABLE(type, der);                                                                                \
     ENCODER_TABLE(type, text)
 
 ENCODER_TABLES(rsa);

@@ -7,6 +7,7 @@
 #include <openssl/crypto.h>
 #include <openssl/params.h>
 #include "key.h"
+#include "keymgmt_gen.h"
 
 static void *keymgmt_new_rsa(void *vprov)
 {
@@ -211,114 +212,17 @@ static const OSSL_PARAM *keymgmt_settable_params(void *vprov)
     return settable;
 }
 
-/* ---- generating: software keys only, by the default provider ---- */
-
-typedef struct generation {
-    const provider *prov;
-    hsm_key_type type;
-    int selection;
-    EVP_PKEY_CTX *ctx;
-} generation;
-
-static bool generation_start(generation *g)
-{
-    return g->ctx != NULL &&
-           ((g->selection & OSSL_KEYMGMT_SELECT_KEYPAIR) != 0 ? EVP_PKEY_keygen_init(g->ctx)
-                                                              : EVP_PKEY_paramgen_init(g->ctx)) > 0;
-}
-
-static void keymgmt_gen_cleanup(void *vgeneration)
-{
-    generation *g = vgeneration;
-
-    EVP_PKEY_CTX_free(g->ctx);
-    OPENSSL_free(g);
-}
-
-static int keymgmt_gen_set_params(void *vgeneration, const OSSL_PARAM params[])
-{
-    generation *g = vgeneration;
-
-    return params == NULL || EVP_PKEY_CTX_set_params(g->ctx, params) == 1;
-}
-
-static void *generation_new(const provider *prov, hsm_key_type type, int selection, const OSSL_PARAM params[])
-{
-    generation *g = OPENSSL_zalloc(sizeof(*g));
-
-    if (g == NULL)
-        return NULL;
-    g->prov = prov;
-    g->type = type;
-    g->selection = selection;
-    g->ctx = EVP_PKEY_CTX_new_from_name(prov->libctx, key_type_name(type), NULL);
-    if (!generation_start(g) || !keymgmt_gen_set_params(g, params)) {
-        keymgmt_gen_cleanup(g);
-        return NULL;
+/* Generating is keymgmt_gen.c's. */
+#define GEN_INIT(type, key_type)                                                                             \
+    static void *keymgmt_gen_init_##type(void *vprov, int selection, const OSSL_PARAM params[])              \
+    {                                                                                                        \
+        return generation_new(vprov, key_type, selection, params);                                           \
     }
-    return g;
-}
-
-static void *keymgmt_gen_init_rsa(void *vprov, int selection, const OSSL_PARAM params[])
-{
-    return generation_new(vprov, HSM_KEY_RSA, selection, params);
-}
-
-static void *keymgmt_gen_init_rsa_pss(void *vprov, int selection, const OSSL_PARAM params[])
-{
-    return generation_new(vprov, HSM_KEY_RSA_PSS, selection, params);
-}
-
-static void *keymgmt_gen_init_ec(void *vprov, int selection, const OSSL_PARAM params[])
-{
-    return generation_new(vprov, HSM_KEY_EC, selection, params);
-}
-
-static void *keymgmt_gen_init_ed25519(void *vprov, int selection, const OSSL_PARAM params[])
-{
-    return generation_new(vprov, HSM_KEY_ED25519, selection, params);
-}
-
-static void *keymgmt_gen_init_ed448(void *vprov, int selection, const OSSL_PARAM params[])
-{
-    return generation_new(vprov, HSM_KEY_ED448, selection, params);
-}
-
-static int keymgmt_gen_set_template(void *vgeneration, void *vtemplate)
-{
-    generation *g = vgeneration;
-    const key *template = vtemplate;
-
-    if (template->pkey == NULL)
-        return 0;
-    EVP_PKEY_CTX_free(g->ctx);
-    g->ctx = EVP_PKEY_CTX_new_from_pkey(g->prov->libctx, template->pkey, NULL);
-    return generation_start(g);
-}
-
-static const OSSL_PARAM *keymgmt_gen_settable_params(void *vgeneration, void *vprov)
-{
-    const generation *g = vgeneration;
-
-    (void)vprov;
-    return EVP_PKEY_CTX_settable_params(g->ctx);
-}
-
-static void *keymgmt_gen(void *vgeneration, OSSL_CALLBACK *progress, void *arg)
-{
-    generation *g = vgeneration;
-    key *k = key_new_empty(g->prov, g->type);
-
-    (void)progress;
-    (void)arg;
-    if (k != NULL && EVP_PKEY_generate(g->ctx, &k->pkey) != 1) {
-        key_free(k);
-        return NULL;
-    }
-    if (k != NULL)
-        k->has = g->selection;
-    return k;
-}
+GEN_INIT(rsa, HSM_KEY_RSA)
+GEN_INIT(rsa_pss, HSM_KEY_RSA_PSS)
+GEN_INIT(ec, HSM_KEY_EC)
+GEN_INIT(ed25519, HSM_KEY_ED25519)
+GEN_INIT(ed448, HSM_KEY_ED448)
 
 /* For what we do not offer, the names under which the default provider does. */
 static const char *keymgmt_query_operation_name_rsa(int operation)
@@ -370,11 +274,11 @@ static const char *keymgmt_query_operation_name_ed448(int operation)
         ROW(OSSL_FUNC_KEYMGMT_SET_PARAMS, keymgmt_set_params),                                               \
         ROW(OSSL_FUNC_KEYMGMT_SETTABLE_PARAMS, keymgmt_settable_params),                                     \
         ROW(OSSL_FUNC_KEYMGMT_GEN_INIT, keymgmt_gen_init_##type),                                            \
-        ROW(OSSL_FUNC_KEYMGMT_GEN_SET_TEMPLATE, keymgmt_gen_set_template),                                   \
-        ROW(OSSL_FUNC_KEYMGMT_GEN_SET_PARAMS, keymgmt_gen_set_params),                                       \
-        ROW(OSSL_FUNC_KEYMGMT_GEN_SETTABLE_PARAMS, keymgmt_gen_settable_params),                             \
-        ROW(OSSL_FUNC_KEYMGMT_GEN, keymgmt_gen),                                                             \
-        ROW(OSSL_FUNC_KEYMGMT_GEN_CLEANUP, keymgmt_gen_cleanup),                                             \
+        ROW(OSSL_FUNC_KEYMGMT_GEN_SET_TEMPLATE, generation_set_template),                                    \
+        ROW(OSSL_FUNC_KEYMGMT_GEN_SET_PARAMS, generation_set_params),                                        \
+        ROW(OSSL_FUNC_KEYMGMT_GEN_SETTABLE_PARAMS, generation_settable_params),                              \
+        ROW(OSSL_FUNC_KEYMGMT_GEN, generation_run),                                                          \
+        ROW(OSSL_FUNC_KEYMGMT_GEN_CLEANUP, generation_cleanup),                                              \
         ROW(OSSL_FUNC_KEYMGMT_QUERY_OPERATION_NAME, keymgmt_query_operation_name_##type),                    \
         {0, NULL},                                                                                           \
     }

@@ -4,10 +4,15 @@
 #include <string.h>
 #include <openssl/asn1t.h>
 #include <openssl/crypto.h>
+#include <openssl/objects.h>
 #include <openssl/pem.h>
+#include <openssl/x509.h>
 #include "pem_uri.h"
 
 #define PEM_URI_VERSION "PKCS#11 Provider URI v1.0"
+
+/* Under 2.25 everybody may name things by a UUID (ITU-T X.667 section 7). This is ours for keys by their URI. */
+#define PKCS8_ALGORITHM "2.25.148111222300966716250805705712475627731"
 
 typedef struct uri_file {
     ASN1_VISIBLESTRING *version;
@@ -59,19 +64,64 @@ void pem_uri_free(char *uri)
         OPENSSL_clear_free(uri, strlen(uri));
 }
 
-bool pem_uri_write(BIO *out, const char *uri)
+static unsigned char *uri_encode(const char *uri, int *len)
 {
     uri_file *file = uri_file_new();
     unsigned char *der = NULL;
-    bool ok = false;
 
+    *len = 0;
     if (file != NULL && ASN1_STRING_set(file->version, PEM_URI_VERSION, -1) == 1 &&
-        ASN1_STRING_set(file->uri, uri, -1) == 1) {
-        int len = ASN1_item_i2d((ASN1_VALUE *)file, &der, ASN1_ITEM_rptr(uri_file));
-        ok = len > 0 && PEM_write_bio(out, PEM_URI_LABEL, "", der, len) > 0;
-        if (len > 0)
-            OPENSSL_clear_free(der, (size_t)len);
-    }
+        ASN1_STRING_set(file->uri, uri, -1) == 1)
+        *len = ASN1_item_i2d((ASN1_VALUE *)file, &der, ASN1_ITEM_rptr(uri_file));
     uri_file_free(file);
+    return *len > 0 ? der : NULL;
+}
+
+bool pem_uri_write(BIO *out, const char *uri)
+{
+    int len;
+    unsigned char *der = uri_encode(uri, &len);
+    bool ok = der != NULL && PEM_write_bio(out, PEM_URI_LABEL, "", der, len) > 0;
+
+    OPENSSL_clear_free(der, (size_t)len);
+    return ok;
+}
+
+/* ---- PKCS#8 ---- */
+
+unsigned char *pkcs8_uri_unwrap(const unsigned char *der, size_t len, size_t *out_len)
+{
+    PKCS8_PRIV_KEY_INFO *info = len <= LONG_MAX ? d2i_PKCS8_PRIV_KEY_INFO(NULL, &der, (long)len) : NULL;
+    ASN1_OBJECT *ours = OBJ_txt2obj(PKCS8_ALGORITHM, 1);
+    const ASN1_OBJECT *algorithm = NULL;
+    const unsigned char *octets = NULL;
+    unsigned char *copy = NULL;
+    int octets_len = 0;
+
+    if (info != NULL && ours != NULL && PKCS8_pkey_get0(&algorithm, &octets, &octets_len, NULL, info) == 1 &&
+        OBJ_cmp(algorithm, ours) == 0 && octets_len > 0 &&
+        (copy = OPENSSL_memdup(octets, (size_t)octets_len)) != NULL)
+        *out_len = (size_t)octets_len;
+    ASN1_OBJECT_free(ours);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    return copy;
+}
+
+bool pkcs8_uri_write(BIO *out, const char *uri)
+{
+    PKCS8_PRIV_KEY_INFO *info = PKCS8_PRIV_KEY_INFO_new();
+    ASN1_OBJECT *ours = OBJ_txt2obj(PKCS8_ALGORITHM, 1);
+    int len;
+    unsigned char *der = uri_encode(uri, &len);
+    bool ok = info != NULL && ours != NULL && der != NULL &&
+              PKCS8_pkey_set0(info, ours, 0, V_ASN1_UNDEF, NULL, der, len) == 1;
+
+    if (ok) /* they are the info's now */
+        ok = i2d_PKCS8_PRIV_KEY_INFO_bio(out, info) == 1;
+    else {
+        ASN1_OBJECT_free(ours);
+        OPENSSL_clear_free(der, (size_t)len);
+    }
+    PKCS8_PRIV_KEY_INFO_free(info);
     return ok;
 }

@@ -4,6 +4,10 @@
  * pkcs11-provider's, so that its files work here and ours there: label "PKCS#11 PROVIDER URI", contents
  *
  *     SEQUENCE { VisibleString "PKCS#11 Provider URI v1.0", UTF8String uri }
+ *
+ * Some applications look at PEM labels themselves and take the standard ones only (Postfix' chain files). For them
+ * the same SEQUENCE also comes as the key octets of a PKCS#8 PrivateKeyInfo (RFC 5208), label "PRIVATE KEY", whose
+ * algorithm is an OID of ours.
  */
 #ifndef PROVIDER_PEM_URI_H
 #define PROVIDER_PEM_URI_H
@@ -18,6 +22,10 @@
  * it). */
 char *pem_uri_decode(const unsigned char *der, size_t len);
 void pem_uri_free(char *uri);
+/* The SEQUENCE within a PrivateKeyInfo of ours: a copy, OPENSSL_clear_free; NULL if it is a key of another kind. */
+unsigned char *pkcs8_uri_unwrap(const unsigned char *der, size_t len, size_t *out_len);
+/* Writes a PrivateKeyInfo in DER. */
+bool pkcs8_uri_write(BIO *out, const char *uri);
 /* Writes a whole PEM file. */
 bool pem_uri_write(BIO *out, const char *uri);
 

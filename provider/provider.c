@@ -47,26 +47,25 @@ static const OSSL_ALGORITHM stores[] = {
     {"pkcs11", KEYS_PROPERTIES, store_pkcs11, "objects of PKCS#11 tokens by URI"},
     {NULL, NULL, NULL, NULL},
 };
-/* Why the first step is called "pvk" is told in decoder.c. */
+/* Why they are called as they are is told in decoder.c. */
 static const OSSL_ALGORITHM decoders[] = {
     {"pvk", KEYS_PROPERTIES ",input=pem", decoder_pem, "PEM files that hold a PKCS#11 URI"},
-#define KEY_DECODER(name, type)                                                                              \
-    {                                                                                                        \
-        name, KEYS_PROPERTIES ",input=pvk,structure=pk11-uri", decoder_##type, name " key by its URI"        \
-    }
-    KEY_DECODER("RSA", rsa),
-    KEY_DECODER("EC", ec),
-    KEY_DECODER("ED25519", ed25519),
-    KEY_DECODER("RSA-PSS", rsa_pss),
-    KEY_DECODER("ED448", ed448),
+    {"RSA", KEYS_PROPERTIES ",input=pvk,structure=pk11-uri", decoder_uri, "a key by its URI"},
+    {"EC", KEYS_PROPERTIES ",input=pvk,structure=pk11-uri", decoder_uri, "a key by its URI"},
+    {"RSA", KEYS_PROPERTIES ",input=der,structure=PrivateKeyInfo", decoder_pkcs8,
+     "a key by its URI in PKCS#8"},
     {NULL, NULL, NULL, NULL},
 };
-#define KEY_ENCODERS(name, type)                                                                             \
-    {name, KEYS_PROPERTIES ",output=text", encoder_##type##_text, "what there is to show of a token's key"}, \
+#define KEY_ENCODER(name, properties, dispatch, what)                                                        \
     {                                                                                                        \
-        name, KEYS_PROPERTIES ",output=pem,structure=PrivateKeyInfo", encoder_##type##_pem,                  \
-            "URI of a token's key as PEM"                                                                    \
+        name, KEYS_PROPERTIES properties, dispatch, what                                                     \
     }
+#define KEY_ENCODERS(name, type)                                                                             \
+    KEY_ENCODER(name, ",output=text", encoder_##type##_text, "what there is to show of a token's key"),      \
+        KEY_ENCODER(name, ",output=pem,structure=PrivateKeyInfo", encoder_##type##_pem,                      \
+                    "URI of a token's key as PEM"),                                                          \
+        KEY_ENCODER(name, ",output=der,structure=PrivateKeyInfo", encoder_##type##_der,                      \
+                    "URI of a token's key in PKCS#8")
 static const OSSL_ALGORITHM encoders[] = {
     KEY_ENCODERS("RSA", rsa),         KEY_ENCODERS("RSA-PSS", rsa_pss), KEY_ENCODERS("EC", ec),
     KEY_ENCODERS("ED25519", ed25519), KEY_ENCODERS("ED448", ed448),     {NULL, NULL, NULL, NULL},

@@ -110,11 +110,12 @@ extern const OSSL_DISPATCH keymgmt_rsa[], keymgmt_rsa_pss[], keymgmt_ec[], keymg
 extern const OSSL_DISPATCH signature_rsa[], signature_ecdsa[], signature_eddsa[];
 extern const OSSL_DISPATCH asym_cipher_rsa[], keyexch_ecdh[];
 extern const OSSL_DISPATCH store_pkcs11[];
-extern const OSSL_DISPATCH decoder_pem[], decoder_rsa[], decoder_rsa_pss[], decoder_ec[], decoder_ed25519[],
-    decoder_ed448[];
-extern const OSSL_DISPATCH encoder_rsa_pem[], encoder_rsa_text[], encoder_rsa_pss_pem[],
-    encoder_rsa_pss_text[], encoder_ec_pem[], encoder_ec_text[], encoder_ed25519_pem[],
-    encoder_ed25519_text[], encoder_ed448_pem[], encoder_ed448_text[];
+extern const OSSL_DISPATCH decoder_pem[], decoder_uri[], decoder_pkcs8[];
+extern const OSSL_DISPATCH encoder_rsa_pem[], encoder_rsa_der[], encoder_rsa_text[];
+extern const OSSL_DISPATCH encoder_rsa_pss_pem[], encoder_rsa_pss_der[], encoder_rsa_pss_text[];
+extern const OSSL_DISPATCH encoder_ec_pem[], encoder_ec_der[], encoder_ec_text[];
+extern const OSSL_DISPATCH encoder_ed25519_pem[], encoder_ed25519_der[], encoder_ed25519_text[];
+extern const OSSL_DISPATCH encoder_ed448_pem[], encoder_ed448_der[], encoder_ed448_text[];
 
 /* A row of a dispatch table. */
 #define ROW(id, function)                                                                                    \

@@ -7,6 +7,7 @@
 #include <openssl/params.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
+#include "rsa_padding.h"
 #include "signature.h"
 
 /* ---- parameters ---- */
@@ -251,6 +252,34 @@ static bool sign_raw(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *s
     return signer_sign(ctx, &mech, tbs, tbs_len, sig, sig_len);
 }
 
+/*
+ * For tokens that do not have PSS, or not with this hash, MGF or salt: the encoding is made here and the token does
+ * the bare exponentiation. If it does not do that either, what it said of PSS is the better reason.
+ */
+static bool sign_pss_bare(signer *ctx, const hsm_mechanism *pss, const uint8_t *tbs, uint8_t *sig,
+                          size_t *sig_len, const hsm_error *reason)
+{
+    static const hsm_mechanism bare = {.scheme = HSM_RSA_RAW};
+    EVP_MD *hash = EVP_MD_fetch(ctx->prov->libctx, hash_name(pss->hash), NULL);
+    EVP_MD *mgf = EVP_MD_fetch(ctx->prov->libctx, hash_name(pss->mgf_hash), NULL);
+    uint8_t em[RSA_BYTES_MAX];
+    size_t k = modulus_len(ctx);
+    hsm_error err;
+    bool ok = hash != NULL && mgf != NULL && k <= sizeof(em) &&
+              pss_make(em, k, (unsigned)EVP_PKEY_get_bits(ctx->key->pkey), tbs, hash, mgf, pss->salt_len);
+    hsm_status status = ok ? key_operate(ctx->key, &bare, em, k, sig, sig_len, &err) : HSM_E_MEMORY;
+
+    if (status == HSM_E_UNSUPPORTED)
+        RAISE_HSM(reason);
+    else if (!ok)
+        RAISE(REASON_INTERNAL, "the PSS encoding cannot be made");
+    else if (status != HSM_OK)
+        RAISE_HSM(&err);
+    EVP_MD_free(hash);
+    EVP_MD_free(mgf);
+    return status == HSM_OK;
+}
+
 static bool sign_pss(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len)
 {
     hsm_mechanism mech = {.scheme = HSM_RSA_PSS};
@@ -265,7 +294,15 @@ static bool sign_pss(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *s
         RAISE(REASON_LENGTH, "the key is too short for this PSS salt");
         return false;
     }
-    return pss_is_allowed(ctx, &mech) && signer_sign(ctx, &mech, tbs, tbs_len, sig, sig_len);
+    if (!pss_is_allowed(ctx, &mech))
+        return false;
+    hsm_error err;
+    hsm_status status = key_operate(ctx->key, &mech, tbs, tbs_len, sig, sig_len, &err);
+    if (status == HSM_E_UNSUPPORTED)
+        return sign_pss_bare(ctx, &mech, tbs, sig, sig_len, &err);
+    if (status != HSM_OK)
+        RAISE_HSM(&err);
+    return status == HSM_OK;
 }
 
 static bool rsa_sign(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len,

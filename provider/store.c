@@ -7,15 +7,19 @@
 #include <string.h>
 #include <openssl/core_object.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/params.h>
 #include <openssl/store.h>
 #include <openssl/x509.h>
 #include "find.h"
+#include "store_search.h"
 
 typedef struct store {
     const provider *prov;
     char *uri;
+    bool typed; /* the URI has a type= */
     hsm_class expected;
+    store_criteria criteria;
     bool searched;
     hsm_object *list;
     size_t count, next;
@@ -31,6 +35,7 @@ static void *store_open(void *vprov, const char *uri)
         RAISE_HSM(&err);
         return NULL;
     }
+    bool typed = parsed.type != HSM_CLASS_ANY;
     hsm_uri_clear(&parsed);
     store *ctx = OPENSSL_zalloc(sizeof(*ctx));
     if (ctx == NULL || (ctx->uri = OPENSSL_strdup(uri)) == NULL) {
@@ -38,6 +43,7 @@ static void *store_open(void *vprov, const char *uri)
         return NULL;
     }
     ctx->prov = vprov;
+    ctx->typed = typed;
     return ctx;
 }
 
@@ -45,6 +51,7 @@ static const OSSL_PARAM *store_settable_ctx_params(void *vprov)
 {
     static const OSSL_PARAM settable[] = {
         OSSL_PARAM_int(OSSL_STORE_PARAM_EXPECT, NULL),
+        STORE_CRITERIA_PARAMS,
         OSSL_PARAM_END,
     };
     (void)vprov;
@@ -57,6 +64,8 @@ static int store_set_ctx_params(void *vctx, const OSSL_PARAM params[])
     const OSSL_PARAM *p = OSSL_PARAM_locate_const(params, OSSL_STORE_PARAM_EXPECT);
     int type;
 
+    if (!store_criteria_set(&ctx->criteria, params))
+        return 0;
     if (p == NULL)
         return 1;
     if (!OSSL_PARAM_get_int(p, &type))
@@ -112,6 +121,29 @@ static int object_deliver(const store *ctx, const hsm_object *object, OSSL_CALLB
     return k != NULL && key_deliver(k, callback, arg);
 }
 
+/*
+ * The objects that the URI names. Not every token has an object for the public key beside the private one; where a
+ * public key is wanted and there is none, the private one's public part is it.
+ */
+static bool store_search(store *ctx, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
+{
+    hsm_class class = ctx->expected;
+
+    if (store_criteria_want_certs(&ctx->criteria))
+        class = HSM_CLASS_CERT;
+    ERR_set_mark();
+    bool found = find_objects(ctx->prov, ctx->uri, class, ask, ask_arg, &ctx->list, &ctx->count);
+    if (!found && class == HSM_CLASS_PUBLIC && !ctx->typed &&
+        find_objects(ctx->prov, ctx->uri, HSM_CLASS_PRIVATE, ask, ask_arg, &ctx->list, &ctx->count)) {
+        for (size_t i = 0; i < ctx->count; i++)
+            ctx->list[i].type = HSM_CLASS_PUBLIC;
+        ERR_pop_to_mark();
+        return true;
+    }
+    ERR_clear_last_mark();
+    return found;
+}
+
 static int store_load(void *vctx, OSSL_CALLBACK *callback, void *arg, OSSL_PASSPHRASE_CALLBACK *ask,
                       void *ask_arg)
 {
@@ -119,8 +151,9 @@ static int store_load(void *vctx, OSSL_CALLBACK *callback, void *arg, OSSL_PASSP
 
     if (!ctx->searched) {
         ctx->searched = true;
-        if (!find_objects(ctx->prov, ctx->uri, ctx->expected, ask, ask_arg, &ctx->list, &ctx->count))
+        if (!store_search(ctx, ask, ask_arg))
             return 0;
+        ctx->count = store_criteria_apply(&ctx->criteria, ctx->prov, ctx->list, ctx->count);
     }
     return ctx->next < ctx->count && object_deliver(ctx, &ctx->list[ctx->next++], callback, arg);
 }
@@ -137,6 +170,7 @@ static int store_close(void *vctx)
     store *ctx = vctx;
 
     hsm_objects_free(ctx->list, ctx->count);
+    store_criteria_clear(&ctx->criteria);
     OPENSSL_clear_free(ctx->uri, strlen(ctx->uri)); /* it may hold a PIN */
     OPENSSL_free(ctx);
     return 1;

@@ -147,6 +147,8 @@ typedef struct hsm_object {
 hsm_status hsm_find(hsm *h, const hsm_uri *uri, hsm_class type, hsm_pin_callback ask, void *ask_arg,
                     hsm_object **list, size_t *count, hsm_error *err);
 void hsm_objects_free(hsm_object *list, size_t count);
+/* Frees what these entries hold, but not the list that they are in. */
+void hsm_objects_clear(hsm_object *entries, size_t count);
 
 /* ---- Keys -------------------------------------------------------------------------------------------------- */
 
