@@ -279,6 +279,17 @@ static int check_hostname(cfg_t *cfg, cfg_opt_t *opt)
     return -1;
 }
 
+/* A name of a certificate: one star may stand for its first label. */
+static int check_certificate_name(cfg_t *cfg, cfg_opt_t *opt)
+{
+    const char *name = last_text(opt), *host = strncmp(name, "*.", 2) == 0 ? name + 2 : name;
+
+    if (command_is_helo_name(host, strlen(host)))
+        return note_place(cfg, opt);
+    cfg_error(cfg, "%s: \"%s\" is not a host name", opt->name, name);
+    return -1;
+}
+
 static int check_address(cfg_t *cfg, cfg_opt_t *opt)
 {
     struct in6_addr any;
@@ -421,7 +432,7 @@ void values_set_checks(cfg_t *cfg)
         {"receive|tls", check_receive_tls},
         {"receive|certificate|chain", check_text},
         {"receive|certificate|key", check_text},
-        {"receive|certificate|names", check_hostname},
+        {"receive|certificate|names", check_certificate_name},
         {"receive|proxy_from", check_network},
         {"receive|client_certificates", check_client_certificates},
         {"receive|client_ca", check_text},

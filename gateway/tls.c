@@ -157,17 +157,33 @@ SSL_CTX *tls_new_context(const struct tls_making *m, const SSL_METHOD *method, c
 
 /* ---- All of it ---- */
 
-bool tls_open(struct tls *out, const struct settings *s, const struct tls_library *library,
-              struct tickets *tickets, FILE *errors)
+bool tls_open_policies(struct tls *out, const struct settings *s, const struct tls_library *library,
+                       FILE *errors)
 {
     const struct tls_making m = {.settings = s, .library = library, .errors = errors};
     bool good = true;
 
     memset(out, 0, sizeof *out);
     out->library = library;
+    out->policies = calloc(routing_policy_count(s), sizeof *out->policies);
+    if (out->policies == NULL) {
+        fprintf(errors, "%s: out of memory\n", s->file);
+        return false;
+    }
+    for (; out->policy_count < routing_policy_count(s); out->policy_count++)
+        good &=
+            tls_policy_open(&m, out, routing_policy(s, out->policy_count), &out->policies[out->policy_count]);
+    return good;
+}
+
+bool tls_open(struct tls *out, const struct settings *s, const struct tls_library *library,
+              struct tickets *tickets, FILE *errors)
+{
+    const struct tls_making m = {.settings = s, .library = library, .errors = errors};
+    bool good = tls_open_policies(out, s, library, errors);
+
     out->servers = calloc(s->receive_count, sizeof *out->servers);
     out->clients = calloc(s->send_count, sizeof *out->clients);
-    out->policies = calloc(routing_policy_count(s), sizeof *out->policies);
     if (out->servers == NULL || out->clients == NULL || out->policies == NULL) {
         fprintf(errors, "%s: out of memory\n", s->file);
         return false;
@@ -177,9 +193,6 @@ bool tls_open(struct tls *out, const struct settings *s, const struct tls_librar
             tls_server_open(&m, &s->receives[out->server_count], tickets, &out->servers[out->server_count]);
     for (; out->client_count < s->send_count; out->client_count++)
         good &= tls_client_open(&m, &s->sends[out->client_count], &out->clients[out->client_count]);
-    for (; out->policy_count < routing_policy_count(s); out->policy_count++)
-        good &=
-            tls_policy_open(&m, out, routing_policy(s, out->policy_count), &out->policies[out->policy_count]);
     return good;
 }
 

@@ -92,6 +92,9 @@ struct tls {
  */
 bool tls_open(struct tls *out, const struct settings *settings, const struct tls_library *library,
               struct tickets *tickets, FILE *errors);
+/* Only what is demanded of others: no certificate or key of ours is touched. */
+bool tls_open_policies(struct tls *out, const struct settings *settings, const struct tls_library *library,
+                       FILE *errors);
 void tls_close(struct tls *tls);
 
 /* The server certificate that `ssl` used; NULL if it is none of ours. */

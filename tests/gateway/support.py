@@ -86,7 +86,7 @@ class Gateway:
             with self.told:
                 self.lines.append(text)
                 self.told.notify_all()
-            if not text.startswith("{"):
+            if not text.startswith("{") or os.environ.get("GATEWAY_LOG"):
                 sys.stderr.write("    gateway: " + text + "\n")
         with self.told:
             self.ended = True
