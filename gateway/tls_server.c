@@ -96,8 +96,9 @@ static int ticket_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP
         return 0; /* too old: a full handshake */
     } else if (EVP_DecryptInit_ex2(cipher, server->ticket_cipher, key.cipher, iv, NULL) == 1 &&
                EVP_MAC_CTX_set_params(mac, params) == 1) {
-        /* TLS 1.3 gives a new ticket with every handshake anyway; 2 would make 1.2 do so too. */
-        result = old ? 2 : 1;
+        /* 2: with a new ticket. Tickets of TLS 1.3 are used once (RFC 8446, C.4): without it every second
+         * connection would have none. */
+        result = old || SSL_version(ssl) >= TLS1_3_VERSION ? 2 : 1;
     }
     OPENSSL_cleanse(&key, sizeof key);
     return result;
