@@ -1,0 +1,291 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Compares sealane-gateway with its peers: starts each with the settings in bench/peers/, sends the same load through them in
+turn with bench-gateway, and reports rates, delays and the processor time that each of them took per message.
+
+A ratio is always of two measurements of the same round (A B A B ...), and the median of the rounds is given with its spread.
+What was sent is compared when it arrives: a line that says lost or twice is not zero is a failure."""
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+TICKS = os.sysconf("SC_CLK_TCK")
+
+SCENARIOS = {
+    # name: (options of bench-gateway load, subjects that are compared with sealane, what is divided)
+    "full-4k": (["--size", "4096"], ["postfix-proxy", "postfix-queue"]),
+    "resumed-4k": (["--size", "4096", "--resume"], ["postfix-proxy"]),
+    "ten-64k": (["--size", "65536", "--messages", "10"], ["postfix-proxy", "postfix-queue"]),
+    "ten-4k": (["--size", "4096", "--messages", "10"], ["postfix-proxy"]),
+    "ten-1m": (["--size", "1048576", "--messages", "10"], ["postfix-proxy"]),
+}
+
+
+def die(text):
+    sys.exit(f"bench-gateway: {text}")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for_port(port, process):
+    for _ in range(500):
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if process.poll() is not None:
+            break
+        time.sleep(0.02)
+    die(f"nobody listens on port {port}")
+
+
+def processor_seconds(root):
+    """Of a process and all that it has started: the living ones, and what the root's children have left behind."""
+    parents, times = {}, {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            fields = pathlib.Path(f"/proc/{entry}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        parents[int(entry)] = int(fields[1])
+        times[int(entry)] = [int(value) for value in fields[11:15]]  # utime stime cutime cstime
+    family = {root}
+    grown = True
+    while grown:
+        grown = False
+        for pid, parent in parents.items():
+            if parent in family and pid not in family:
+                family.add(pid)
+                grown = True
+    return sum(sum(times[pid]) for pid in family if pid in times) / TICKS
+
+
+def resident_kb(pid):
+    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    return 0
+
+
+class Subject:
+    def __init__(self, name, folder):
+        self.name, self.folder = name, folder / name
+        self.folder.mkdir(parents=True)
+        self.port = free_port()
+        self.process = None
+
+    def start(self, command, **kwargs):
+        self.log = open(self.folder / "log.txt", "w", encoding="utf-8")
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, **kwargs)
+        wait_for_port(self.port, self.process)
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+
+class Sealane(Subject):
+    def __init__(self, folder, bench, name="sealane", key=None, tls="encrypt", extra="", env=None):
+        super().__init__(name, folder)
+        (self.folder / "gateway.conf").write_text(f'''hostname = "sealane.bench"
+{extra}
+receive "in" {{
+  address = "127.0.0.1"
+  port = {self.port}
+  limits {{ connections_per_address = 20000 connections = 20000 handshakes_per_second = 100000 }}
+  certificate {{ chain = "{bench.chain}" key = "{key or bench.key}" }}
+}}
+route "out" {{ next_hop = "127.0.0.1:{bench.sink_port}" tls = "{tls}" messages = 1000 }}
+''')
+        self.start([bench.program("gateway/sealane-gateway"), "run", "-c", str(self.folder / "gateway.conf")],
+                   env=dict(os.environ, **(env or {})))
+
+
+class Postfix(Subject):
+    """Settings from bench/peers/NAME; needs root, as Postfix does."""
+
+    def __init__(self, folder, bench, name):
+        super().__init__(name, folder)
+        for part in ("queue", "data", "log", "etc"):
+            (self.folder / part).mkdir()
+        for part in [self.folder, *self.folder.parents][:3]:
+            os.chmod(part, 0o755)
+        shutil.chown(self.folder / "data", "postfix", "postfix")
+        for file in ("main.cf", "master.cf"):
+            text = (TOP / "bench/peers" / name / file).read_text()
+            for key, value in (("DIR", self.folder), ("PORT", self.port), ("SINK", bench.sink_port), ("KEY", bench.key),
+                               ("CHAIN", bench.chain)):
+                text = text.replace(f"@{key}@", str(value))
+            (self.folder / "etc" / file).write_text(text)
+        etc = str(self.folder / "etc")
+        subprocess.run(["postfix", "-c", etc, "check"], check=False, capture_output=True)
+        self.start(["/usr/lib/postfix/sbin/master", "-c", etc, "-d"])
+
+
+class Bench:
+    def __init__(self, options):
+        self.options = options
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-gateway-"))
+        self.ledger = self.folder / "ledger"
+        self.key, self.chain = self.folder / "key.pem", self.folder / "chain.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", *options.key_type, "-nodes", "-days", "30", "-subj", "/CN=bench",
+                        "-addext", "subjectAltName=DNS:bench", "-keyout", self.key, "-out", self.chain], check=True,
+                       capture_output=True)
+        self.sink = subprocess.Popen([self.program("bench/bench-gateway"), "sink", "--ledger", self.ledger, "--chain",
+                                      self.chain, "--key", self.key], stdout=subprocess.PIPE, text=True)
+        self.sink_port = int(self.sink.stdout.readline().split()[1])
+        self.subjects = {}
+
+    def program(self, name):
+        return str(TOP / "build/release" / name)
+
+    def subject(self, name):
+        if name not in self.subjects:
+            self.subjects[name] = (Sealane(self.folder, self) if name == "sealane" else Postfix(self.folder, self, name))
+        return self.subjects[name]
+
+    def load(self, subject, arguments, seconds=None, senders=None):
+        before = processor_seconds(subject.process.pid)
+        done = subprocess.run([self.program("bench/bench-gateway"), "load", "--ledger", self.ledger, "--port",
+                               str(subject.port), "--senders", str(senders or self.options.senders), "--seconds",
+                               str(seconds or self.options.seconds), *arguments], capture_output=True, text=True,
+                              check=False)
+        if not done.stdout:
+            die(f"{subject.name}: {done.stderr}")
+        result = json.loads(done.stdout)
+        result["cpu_ms"] = (processor_seconds(subject.process.pid) - before) * 1000 / max(1, result["messages"])
+        if result["corrupted"] or result["twice"] or (result["lost"] and subject.name != "postfix-queue"):
+            print(f"{subject.name}: NOT ALL WELL: {result}", file=sys.stderr)
+            self.failed = True
+        return result
+
+    failed = False
+
+    def close(self):
+        for subject in self.subjects.values():
+            subject.stop()
+        self.sink.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def spread(values):
+    values = sorted(values)
+    return statistics.median(values), values[0], values[-1]
+
+
+def compare(bench, name, rows):
+    arguments, peers = SCENARIOS[name]
+    peers = [peer for peer in peers if peer in bench.options.peers]
+    rounds = {subject: [] for subject in ["sealane", *peers]}
+    for subject in rounds:  # once to warm up
+        bench.load(bench.subject(subject), arguments, seconds=1)
+    for _ in range(bench.options.rounds):
+        for subject in rounds:
+            rounds[subject].append(bench.load(bench.subject(subject), arguments))
+    print(f"\n{name}: {' '.join(arguments)}, {bench.options.senders} senders, {bench.options.rounds} rounds of "
+          f"{bench.options.seconds} s")
+    print(f"{'':16} {'messages/s':>11} {'p50 ms':>8} {'p99 ms':>8} {'p99.9 ms':>9} {'CPU ms/message':>15}   compared")
+    for subject, results in rounds.items():
+        middle = {key: statistics.median(r[key] for r in results) for key in ("rate", "p50_ms", "p99_ms", "p999_ms", "cpu_ms")}
+        text = ""
+        row = {"scenario": name, "subject": subject, **middle}
+        if subject != "sealane":
+            faster = spread(a["rate"] / b["rate"] for a, b in zip(rounds["sealane"], results))
+            cheaper = spread(b["cpu_ms"] / max(a["cpu_ms"], 1e-6) for a, b in zip(rounds["sealane"], results))
+            text = (f"sealane {faster[0]:.2f} x its rate ({faster[1]:.2f} to {faster[2]:.2f}), "
+                    f"1/{cheaper[0]:.2f} of its CPU ({cheaper[1]:.2f} to {cheaper[2]:.2f})")
+            row.update(rate_ratio=faster, cpu_ratio=cheaper)
+        print(f"{subject:16} {middle['rate']:11.1f} {middle['p50_ms']:8.2f} {middle['p99_ms']:8.2f} {middle['p999_ms']:9.2f} "
+              f"{middle['cpu_ms']:15.3f}   {text}", flush=True)
+        rows.append(row)
+
+
+def half_load(bench, rows):
+    """p99 of the gateway at half of what it can do, beside the p50 of Postfix proxying at full load and at that rate."""
+    full = bench.load(bench.subject("sealane"), ["--size", "4096"])
+    postfix = bench.load(bench.subject("postfix-proxy"), ["--size", "4096"])
+    half = bench.load(bench.subject("sealane"), ["--size", "4096", "--rate", str(full["rate"] / 2)], senders=500)
+    postfix_half = bench.load(bench.subject("postfix-proxy"), ["--size", "4096", "--rate", str(postfix["rate"] / 2)],
+                              senders=500)
+    print(f"\nhalf load: sealane {half['rate']:.0f}/s, p99 {half['p99_ms']:.2f} ms; postfix-proxy at its half "
+          f"({postfix_half['rate']:.0f}/s) p50 {postfix_half['p50_ms']:.2f} ms, at full load p50 {postfix['p50_ms']:.2f} ms")
+    rows.append({"scenario": "half-load", "sealane_p99_ms": half["p99_ms"], "postfix_half_p50_ms": postfix_half["p50_ms"],
+                 "postfix_full_p50_ms": postfix["p50_ms"]})
+
+
+def idle(bench, rows):
+    """The rate with many idle connections open, beside the rate with none; and what one takes in memory."""
+    count = bench.options.idle
+    ratios = []
+    sealane = bench.subject("sealane")
+    for _ in range(bench.options.rounds):
+        without = bench.load(sealane, ["--size", "4096", "--messages", "10"])
+        empty = resident_kb(sealane.process.pid)
+        load = subprocess.Popen([bench.program("bench/bench-gateway"), "load", "--ledger", bench.ledger, "--port",
+                                 str(sealane.port), "--senders", str(bench.options.senders), "--seconds",
+                                 str(bench.options.seconds), "--size", "4096", "--messages", "10", "--idle", str(count)],
+                                stdout=subprocess.PIPE, text=True)
+        most = empty
+        while load.poll() is None:
+            most = max(most, resident_kb(sealane.process.pid))
+            time.sleep(0.2)
+        with_idle = json.loads(load.stdout.read())
+        ratios.append(with_idle["rate"] / without["rate"])
+    middle = spread(ratios)
+    print(f"\n{count} idle connections under TLS: {middle[0]:.2f} of the rate without ({middle[1]:.2f} to {middle[2]:.2f}), "
+          f"{(most - empty) / count:.1f} KB each, {with_idle['idle']} still open at the end")
+    rows.append({"scenario": "idle", "connections": count, "rate_ratio": middle, "kb_each": (most - empty) / count})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--senders", type=int, default=32)
+    parser.add_argument("--idle", type=int, default=5000, help="idle connections; 0: leave it out")
+    parser.add_argument("--rsa", action="store_true", help="RSA-2048 instead of P-256")
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}, half-load, idle; all without any")
+    options = parser.parse_args()
+    options.key_type = ["rsa:2048"] if options.rsa else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    postfix = os.path.exists("/usr/lib/postfix/sbin/master") and os.geteuid() == 0
+    options.peers = ["postfix-proxy", "postfix-queue"] if postfix else []
+    if not postfix:
+        print("Postfix is not installed, or this is not root: no peers")
+    bench, rows = Bench(options), []
+    try:
+        for name in options.scenarios or [*SCENARIOS, *(["half-load"] if postfix else []), *(["idle"] if options.idle else [])]:
+            if name == "half-load":
+                half_load(bench, rows)
+            elif name == "idle":
+                idle(bench, rows)
+            else:
+                compare(bench, name, rows)
+    finally:
+        bench.close()
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(rows, indent=1))
+    sys.exit(1 if bench.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
