@@ -153,10 +153,11 @@ class Site:
     def path(self, name):
         return str(self.dir / name)
 
-    def bundle(self, kind, key=None):
-        """Certificate and key in one file, as HAProxy, hitch and Postfix's chain files have them."""
+    def bundle(self, kind, key=None, key_first=False):
+        """Certificate and key in one file, as HAProxy and hitch have them; the key first, as Postfix's chain files have it."""
         file = self.dir / f"{kind}.bundle"
-        file.write_text((self.dir / f"{kind}.pem").read_text() + (self.dir / (key or f"{kind}.key")).read_text())
+        parts = [(self.dir / f"{kind}.pem").read_text(), (self.dir / (key or f"{kind}.key")).read_text()]
+        file.write_text("".join(reversed(parts) if key_first else parts))
         file.chmod(0o600)
         return str(file)
 

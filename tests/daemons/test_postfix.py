@@ -159,7 +159,13 @@ smtp_tls_key_file = {site.path("rsa.key")}
         postfix.stop()
 
     def test_smtpd_with_chain_files(self):
-        postfix = self.serve(f"smtpd_tls_chain_files = {self.site.bundle('ec')}, {self.site.bundle('rsa')}\n")
+        # Postfix looks at the labels of a chain file itself and takes PRIVATE KEY; a PKCS#8 file can hold a URI too.
+        for kind in ("ec", "rsa"):
+            done = run(["openssl", "pkcs8", "-topk8", "-nocrypt", "-in", self.site.path(f"{kind}.key"), "-out",
+                        self.site.path(f"{kind}.p8")], env=self.site.environment)
+            self.assertEqual(done[0], 0, done[1])
+        chains = ", ".join(self.site.bundle(kind, f"{kind}.p8", key_first=True) for kind in ("ec", "rsa"))
+        postfix = self.serve(f"smtpd_tls_chain_files = {chains}\n")
         self.check_smtp_clients(postfix.port)
         postfix.stop()
 
