@@ -567,7 +567,7 @@ void module_pin_refuse(struct module *m, const struct slot *slot, const struct p
 
 /* ---- The end ---- */
 
-/* libp11 clears the error queue of whoever calls it: not the caller's. */
+/* libp11 clears the error queue of whoever calls it: not the caller's, if there is a thread to be had. */
 static void *unload_main(void *arg)
 {
     struct module_live *live = arg;
@@ -583,9 +583,10 @@ static void *unload_main(void *arg)
 static void live_unload(struct module_live *live)
 {
     pthread_t thread;
-    if (pthread_create(&thread, NULL, unload_main, live) != 0)
-        return; /* no thread to be had: the module stays as it is, which harms nobody */
-    pthread_join(thread, NULL);
+    if (pthread_create(&thread, NULL, unload_main, live) == 0)
+        pthread_join(thread, NULL);
+    else
+        (void)unload_main(live);
     pthread_mutex_destroy(&live->lock);
     OPENSSL_free(live);
 }
