@@ -84,13 +84,23 @@ void resumptions_put(struct resumptions *cache, const char *key, SSL_SESSION *se
     r->sessions[r->count++] = session;
 }
 
+/* OpenSSL 3.3 has a function without the year 2038 in it, 3.4 deprecates the other. */
+static time_t session_time(const SSL_SESSION *session)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30300000L
+    return SSL_SESSION_get_time_ex(session);
+#else
+    return SSL_SESSION_get_time(session);
+#endif
+}
+
 SSL_SESSION *resumptions_take(struct resumptions *cache, const char *key)
 {
     struct resumption *r = find(cache, key);
 
     while (r != NULL && r->count > 0) {
         SSL_SESSION *session = r->sessions[--r->count];
-        long age = (long)time(NULL) - SSL_SESSION_get_time(session);
+        long age = (long)(time(NULL) - session_time(session));
         if (age >= 0 && age < SSL_SESSION_get_timeout(session))
             return session;
         SSL_SESSION_free(session);
