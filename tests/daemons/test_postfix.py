@@ -7,6 +7,7 @@ configuration, queue and data in the test's folder.
 import os
 import queue
 import smtplib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -168,6 +169,20 @@ smtp_tls_key_file = {site.path("rsa.key")}
         postfix = self.serve(f"smtpd_tls_chain_files = {chains}\n")
         self.check_smtp_clients(postfix.port)
         postfix.stop()
+
+    def test_smtpd_with_chain_files_that_look_like_any_other(self):
+        """The URI in PKCS#8, label PRIVATE KEY."""
+        for kind in ("ec", "rsa"):
+            self.wrap(kind)
+        postfix = self.serve(f"smtpd_tls_chain_files = {self.site.bundle('ec', 'ec.p8')}, {self.site.bundle('rsa', 'rsa.p8')}\n")
+        self.check_smtp_clients(postfix.port)
+        postfix.stop()
+
+    def wrap(self, kind):
+        subprocess.run(["openssl", "pkcs8", "-topk8", "-nocrypt", "-in", self.site.path(f"{kind}.key"), "-out",
+                        self.site.path(f"{kind}.p8")], check=True, env=self.site.environment)
+        with open(self.site.path(f"{kind}.p8")) as file:
+            self.assertEqual(file.readline(), "-----BEGIN PRIVATE KEY-----\n")
 
 
 if __name__ == "__main__":

@@ -349,6 +349,44 @@ static int copy_main(void *arg)
     return 0;
 }
 
+struct many {
+    unsigned count;
+    void (*name)(unsigned i, char label[16], uint8_t id[4]);
+};
+
+/* A pair whose name is as the caller wants it. */
+static void generate_named(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session, const struct many *many,
+                           unsigned i)
+{
+    CK_BBOOL yes = CK_TRUE;
+    char label[16];
+    uint8_t id[4];
+    CK_MECHANISM m = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
+    CK_OBJECT_HANDLE public, private;
+    many->name(i, label, id);
+    CK_ATTRIBUTE name[] = {{CKA_TOKEN, &yes, 1}, {CKA_LABEL, label, strlen(label)}, {CKA_ID, id, sizeof(id)}};
+    CK_ATTRIBUTE pub[] = {
+        name[0], name[1], name[2], {CKA_EC_PARAMS, (void *)(uintptr_t)curves[0].oid, curves[0].len}};
+    CK_ATTRIBUTE priv[] = {name[0], name[1], name[2], {CKA_PRIVATE, &yes, 1}, {CKA_SIGN, &yes, 1}};
+    MUST(f->C_GenerateKeyPair(session, &m, pub, 4, priv, 5, &public, &private) == CKR_OK);
+}
+
+static int many_main(void *arg)
+{
+    const struct many *many = arg;
+    CK_FUNCTION_LIST *f = fixture_functions();
+    CK_SESSION_HANDLE session = 0;
+    CK_UTF8CHAR user[] = FIXTURE_PIN;
+    MUST(f->C_Initialize(NULL) == CKR_OK);
+    MUST(f->C_OpenSession(fixture_slot(FIXTURE_TOKEN), CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL,
+                          &session) == CKR_OK);
+    MUST(f->C_Login(session, CKU_USER, user, strlen(FIXTURE_PIN)) == CKR_OK);
+    for (unsigned i = 0; i < many->count; i++)
+        generate_named(f, session, many, i);
+    (void)f->C_Finalize(NULL);
+    return 0;
+}
+
 static void counters_clear(void)
 {
     memset((void *)counted, 0, sizeof(*counted));
@@ -371,6 +409,12 @@ void fixture_add_token(const char *token, const char *key)
 void fixture_add_copy(const char *token, const char *label, uint8_t id, EVP_PKEY *key)
 {
     MUST(run_child(copy_main, &(struct copy){token, label, id, key}, true) == 0);
+    counters_clear();
+}
+
+void fixture_add_keys(unsigned count, void (*name)(unsigned i, char label[16], uint8_t id[4]))
+{
+    MUST(run_child(many_main, &(struct many){count, name}, true) == 0);
     counters_clear();
 }
 

@@ -40,6 +40,9 @@ void fixture_add_token(const char *token, const char *key);
 /* A further token with `key`, a P-256 key of libcrypto, under that label and id: several tokens may hold it. */
 void fixture_add_copy(const char *token, const char *label, uint8_t id, EVP_PKEY *key);
 
+/* So many more P-256 keys in FIXTURE_TOKEN, called as `name` says for each. */
+void fixture_add_keys(unsigned count, void (*name)(unsigned i, char label[16], uint8_t id[4]));
+
 /* ---- Short ways to say what most tests say ---- */
 
 hsm *fixture_hsm(void);                              /* default settings with the right PIN */

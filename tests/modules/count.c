@@ -72,6 +72,12 @@ static CK_RV count_open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *arg, CK_N
     return rv;
 }
 
+static CK_RV count_find_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE_PTR template, CK_ULONG n)
+{
+    atomic_fetch_add(&count->finds, 1);
+    return real.C_FindObjectsInit(session, template, n);
+}
+
 static CK_RV count_close_session(CK_SESSION_HANDLE session)
 {
     CK_RV rv = real.C_CloseSession(session);
@@ -194,6 +200,7 @@ static void count_load(void)
     own.C_CloseSession = count_close_session;
     own.C_CloseAllSessions = count_close_all;
     own.C_Finalize = count_finalize;
+    own.C_FindObjectsInit = count_find_init;
     own.C_SignInit = count_sign_init;
     own.C_Sign = count_sign;
     loaded = CKR_OK;

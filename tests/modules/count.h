@@ -38,6 +38,8 @@ struct count_file {
     count_field open; /* sessions open now; right for one token in one process */
     /* One more order. */
     count_field sign_delay_us; /* C_Sign waits so long first, as if the token were far away */
+    /* One more count. */
+    count_field finds; /* calls of C_FindObjectsInit */
 };
 
 #endif
