@@ -171,18 +171,19 @@ smtp_tls_key_file = {site.path("rsa.key")}
         postfix.stop()
 
     def test_smtpd_with_chain_files_that_look_like_any_other(self):
-        """The URI in PKCS#8, label PRIVATE KEY."""
-        for kind in ("ec", "rsa"):
-            self.wrap(kind)
-        postfix = self.serve(f"smtpd_tls_chain_files = {self.site.bundle('ec', 'ec.p8')}, {self.site.bundle('rsa', 'rsa.p8')}\n")
+        """The URI in PKCS#8, label PRIVATE KEY; the key comes first."""
+        postfix = self.serve(f"smtpd_tls_chain_files = {self.chain_in_pkcs8('ec')}, {self.chain_in_pkcs8('rsa')}\n")
         self.check_smtp_clients(postfix.port)
         postfix.stop()
 
-    def wrap(self, kind):
-        subprocess.run(["openssl", "pkcs8", "-topk8", "-nocrypt", "-in", self.site.path(f"{kind}.key"), "-out",
-                        self.site.path(f"{kind}.p8")], check=True, env=self.site.environment)
-        with open(self.site.path(f"{kind}.p8")) as file:
-            self.assertEqual(file.readline(), "-----BEGIN PRIVATE KEY-----\n")
+    def chain_in_pkcs8(self, kind):
+        wrapped = subprocess.run(["openssl", "pkcs8", "-topk8", "-nocrypt", "-in", self.site.path(f"{kind}.key")], check=True,
+                                 env=self.site.environment, capture_output=True, text=True).stdout
+        self.assertTrue(wrapped.startswith("-----BEGIN PRIVATE KEY-----"))
+        chain = self.site.dir / f"{kind}.chain"
+        chain.write_text(wrapped + (self.site.dir / f"{kind}.pem").read_text())
+        chain.chmod(0o600)
+        return str(chain)
 
 
 if __name__ == "__main__":
