@@ -20,6 +20,7 @@
 #include <openssl/rsa.h>
 #include <openssl/store.h>
 #include <openssl/x509.h>
+#include <sealane/provider.h>
 #include "check.h"
 #include "count.h"
 
@@ -379,6 +380,31 @@ static void the_token_itself_signed(void)
     EVP_PKEY_free(key);
 }
 
+/* As sealane/provider.h says: once for the length, once for the text. */
+static void tokens_are_told_as_json(void)
+{
+    OSSL_PROVIDER *provider = OSSL_PROVIDER_load(NULL, "sealane");
+    EVP_PKEY *key = key_open(NULL, EC_URI);
+    X509 *cert = certificate_read("ec.pem");
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(SEALANE_PARAM_TOKENS, NULL, 0),
+                           OSSL_PARAM_construct_end()};
+
+    CU_ASSERT_TRUE(sign_and_verify(key, X509_get0_pubkey(cert), "told"));
+    CU_ASSERT_EQUAL(OSSL_PROVIDER_get_params(provider, params), 1);
+    CU_ASSERT_TRUE_FATAL(params[0].return_size > 2);
+    size_t room = params[0].return_size + 256;
+    char *text = OPENSSL_zalloc(room);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    params[0] = OSSL_PARAM_construct_utf8_string(SEALANE_PARAM_TOKENS, text, room);
+    CU_ASSERT_EQUAL(OSSL_PROVIDER_get_params(provider, params), 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"tokens\":[{\"label\":\"sealane\","));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"sign\":{\"count\":"));
+    OPENSSL_free(text);
+    X509_free(cert);
+    EVP_PKEY_free(key);
+    OSSL_PROVIDER_unload(provider);
+}
+
 int main(int argc, char **argv)
 {
     static const check_case cases[] = {
@@ -386,6 +412,7 @@ int main(int argc, char **argv)
         {"another key of the same type does not fit", another_key_of_the_same_type_does_not_fit},
         {"the private part is not exported", the_private_part_is_not_exported},
         {"the token itself signed", the_token_itself_signed},
+        {"tokens are told as JSON", tokens_are_told_as_json},
         {"two threads sign 10,000 times each without one failure", two_threads_sign_ten_thousand_times_each},
         {"40 threads sign", many_threads_sign},
 #if !defined(__SANITIZE_THREAD__)

@@ -171,8 +171,19 @@ class OpenSSL(TokenTest):
         self.assertIn("/nonexistent.so", out)
         self.openssl("storeutl", "-noout", EC, env=dict(elsewhere, PKCS11_PROVIDER_MODULE=module))
 
+    def test_keys_of_a_group_of_tokens(self):
+        grouped = self.fixture.configure("group.cnf", lambda text: text.replace(
+            "activate = 1\n\n[algorithms]", "sealane-token-group = all: pkcs11:token=absent, sealane\nactivate = 1\n\n[algorithms]"))
+        uri = EC.replace("token=sealane", "token=all")
+        self.assertIn("Total found: 1", self.openssl("storeutl", "-noout", uri, env=grouped))
+        (self.dir / "group.key").write_text(self.openssl("pkey", "-in", uri, env=grouped))
+        self.openssl("dgst", "-sha256", "-sign", "group.key", "-out", "group.sig", "openssl.cnf", env=grouped)
+        self.openssl("x509", "-in", "ec.pem", "-noout", "-pubkey", "-out", "group.pub")
+        self.openssl("dgst", "-sha256", "-verify", "group.pub", "-signature", "group.sig", "openssl.cnf", env=grouped)
+
     def test_wrong_settings_are_refused_with_their_name(self):
-        for line, part in (("sealane-sessions = many", "sealane-sessions"), ("pkcs11-module-quirks = fast", "fast"),
+        for line, part in (("sealane-sessions = many", "sealane-sessions"), ("sealane-token-group = x", "token group 'x'"),
+                           ("pkcs11-module-quirks = fast", "fast"),
                            ("pkcs11-module-block-operations = signing", "signing"),
                            ("pkcs11-module-login-behavior = sometimes", "pkcs11-module-login-behavior")):
             wrong = self.fixture.configure("wrong.cnf", lambda text: text.replace(

@@ -118,7 +118,7 @@ void hsm_shutdown(hsm *h);
 
 /*
  * Asks a human or a keeper of secrets for the PIN of the token named `token_label`. Writes at most `size`
- * bytes to `pin` and their number to `*len`; returns false if there is none. Called at most once per find,
+ * bytes to `pin` and their number to `*len`; returns false if there is none. Called at most once per find and token,
  * on the caller's thread.
  */
 typedef bool (*hsm_pin_callback)(void *arg, const char *token_label, char *pin, size_t size, size_t *len);
