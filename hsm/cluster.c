@@ -28,7 +28,7 @@
 
 #include <openssl/crypto.h>
 
-enum { TEND_FIRST_MS = 20, TEND_LAST_MS = 500 };
+enum { TEND_FIRST_MS = 20, TEND_LAST_MS = 250 };
 
 enum seat_state { SEAT_ABSENT, SEAT_IN, SEAT_OUT, SEAT_REFUSED };
 

@@ -23,7 +23,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { PROBE_FIRST_MS = 20, PROBE_LAST_MS = 500 };
+enum { PROBE_FIRST_MS = 20, PROBE_LAST_MS = 250 };
 
 static atomic_uint_fast64_t last_epoch;
 

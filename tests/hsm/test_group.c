@@ -278,8 +278,16 @@ static int sign_in_child(void *arg)
     return 0;
 }
 
+#if defined(__SANITIZE_THREAD__)
+enum { MAY_FORK = 0 }; /* the sanitizer does not follow threads that a child of threads starts */
+#else
+enum { MAY_FORK = 1 };
+#endif
+
 static void children_of_fork_use_all_members(void)
 {
+    if (!MAY_FORK)
+        return;
     start("pair");
     (void)order_token(0, "east", CKR_OK);
     (void)order_token(1, "west", CKR_OK);
