@@ -176,6 +176,8 @@ static const struct activity_ops *ops_of(activity what)
         return &activity_handshakes;
     case DO_LOOP:
         return &activity_loop;
+    case DO_BOTH:
+        return &activity_both;
     case DO_TOKEN:
         return &activity_token;
     case DO_SOFTWARE:

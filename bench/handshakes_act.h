@@ -41,7 +41,8 @@ struct activity_ops {
     void (*end)(struct act *a);
 };
 
-extern const struct activity_ops activity_handshakes, activity_loop, activity_token, activity_software;
+extern const struct activity_ops activity_handshakes, activity_loop, activity_both, activity_token,
+    activity_software;
 
 /* `why`: what, and the oldest entry of this thread's OpenSSL error queue, which is emptied. Returns false. */
 bool act_failed(char why[TEXT_MAX], const char *what);

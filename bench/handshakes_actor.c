@@ -38,9 +38,8 @@ static bool write_file(const char *folder, const char *name, const void *bytes, 
 static bool write_configuration(const actor *a, const stage *s)
 {
     char text[4096];
-    int len =
-        snprintf(text, sizeof(text),
-                 "openssl_conf = init\n[init]\nproviders = providers\n[providers]\ndefault = own\n");
+    int len = snprintf(text, sizeof(text),
+                       "openssl_conf = init\n[init]\nproviders = providers\n[providers]\ndefault = own\n");
     const char *module = a->work.latency_ms > 0 ? s->shim : s->module;
 
     if (a->who->loaded != LOADED_NONE)

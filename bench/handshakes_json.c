@@ -32,6 +32,10 @@ static void entry_write(FILE *to, const result *r, const measured *m)
         fprintf(to, ", ");
         json_spread(to, "added_cpu_us", s);
     }
+    if (m->who->activity != DO_TOKEN && result_between(r, name, &s)) {
+        fprintf(to, ", ");
+        json_spread(to, "added_cpu_us_in_turn", s);
+    }
     if (m->who->token && m->who->activity != DO_TOKEN &&
         result_ratio(r, name, "sign-token", metric_rate, &s)) {
         fprintf(to, ", ");

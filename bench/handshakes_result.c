@@ -169,3 +169,16 @@ bool result_added(const result *r, const char *name, spread *out)
     return m != NULL && figure_spread(r, names, m->who->token ? 4 : 2,
                                       m->who->token ? over_file_and_token : over_file, metric_cpu_us, out);
 }
+
+static double over_both(const stretch *const of[], unsigned round, metric *m)
+{
+    return m(&of[0][round]) - (m(&of[1][round]) - m(&of[2][round]));
+}
+
+bool result_between(const result *r, const char *name, spread *out)
+{
+    const char *const names[] = {name, "file,C_Sign", "sign-software"};
+    const measured *m = result_of(r, name);
+
+    return m != NULL && m->who->token && figure_spread(r, names, 3, over_both, metric_cpu_us, out);
+}

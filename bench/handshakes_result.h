@@ -45,5 +45,10 @@ bool result_ratio(const result *r, const char *above, const char *below, metric 
  * for keys in a token, what C_Sign costs more than a signature by libcrypto.
  */
 bool result_added(const result *r, const char *name, spread *out);
+/*
+ * The same for keys in a token, but over a handshake and C_Sign in turn on one thread, with caches as cold as
+ * a handshake leaves them: what lies between TLS and token, and nothing else.
+ */
+bool result_between(const result *r, const char *name, spread *out);
 
 #endif

@@ -12,6 +12,8 @@ static const contestant all[] = {
     {"sealane", "key in the token, by Sealane, callers wait", LOADED_SEALANE, true, DO_HANDSHAKES},
     {"sealane-async", "the same from one event-loop thread, with ASYNC jobs", LOADED_SEALANE, true, DO_LOOP},
     {"pkcs11prov", "key in the token, by pkcs11-provider", LOADED_PEER, true, DO_HANDSHAKES},
+    {"file,C_Sign", "key in a file, and C_Sign by the same thread after each handshake", LOADED_NONE, false,
+     DO_BOTH},
     {"sign-token", "C_SignInit and C_Sign alone: the token's limit", LOADED_NONE, true, DO_TOKEN},
     {"sign-software", "a signature by libcrypto alone", LOADED_NONE, false, DO_SOFTWARE},
 };
@@ -38,7 +40,8 @@ const char *key_name(key_kind key)
 
 bool contestant_fits(const contestant *who, const work *w)
 {
-    if (who->activity == DO_SOFTWARE || (who->activity == DO_HANDSHAKES && !who->token && who->loaded))
+    if (who->activity == DO_SOFTWARE || who->activity == DO_BOTH ||
+        (who->activity == DO_HANDSHAKES && !who->token && who->loaded))
         return w->latency_ms == 0 && w->at_once == 1;
     return who->token || w->latency_ms == 0;
 }

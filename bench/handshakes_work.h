@@ -26,6 +26,7 @@ typedef enum loaded { LOADED_NONE, LOADED_SEALANE, LOADED_PEER } loaded;
 typedef enum activity {
     DO_HANDSHAKES, /* a thread for each handshake at a time: the thread waits for the token */
     DO_LOOP,       /* one thread for all of them, whose handshakes are ASYNC jobs */
+    DO_BOTH,       /* a handshake with a key in a file, then C_Sign by the same thread */
     DO_TOKEN,      /* C_SignInit and C_Sign, nothing else: the limit */
     DO_SOFTWARE,   /* libcrypto's signature with a key in memory, nothing else */
 } activity;
