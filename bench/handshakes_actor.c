@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "count.h"
+#include "fault.h"
 #include "handshakes_act.h"
 
 #define START_MS 60000 /* RSA keys are made, modules loaded */
@@ -58,26 +58,28 @@ static bool write_configuration(const actor *a, const stage *s)
 
 static bool write_orders_of_shim(const actor *a)
 {
-    struct count_file orders;
+    static const struct fault_file none;
+    struct fault_file orders = none;
 
-    memset(&orders, 0, sizeof(orders));
-    memcpy(orders.magic, COUNT_MAGIC, sizeof(orders.magic));
-    orders.sign_delay_us = a->work.latency_ms * 1000;
-    return write_file(a->folder, "count", &orders, sizeof(orders));
+    memcpy(orders.magic, FAULT_MAGIC, sizeof(orders.magic));
+    orders.rule[0].function = FAULT_Sign;
+    orders.rule[0].delay_us = a->work.latency_ms * 1000;
+    orders.rule[0].times = FAULT_EVER;
+    return write_file(a->folder, "shim", &orders, sizeof(orders));
 }
 
-/* Signatures that the token made, as the shim between it and the provider counted them. */
+/* Signatures that the token was asked for, as the shim between it and the provider counted them. */
 static uint64_t signatures_counted(const actor *a)
 {
     char path[128];
-    struct count_file counted;
+    struct fault_file counted;
     FILE *f;
     uint64_t sum = 0;
 
-    snprintf(path, sizeof(path), "%s/count", a->folder);
+    snprintf(path, sizeof(path), "%s/shim", a->folder);
     f = fopen(path, "r");
     if (f != NULL && fread(&counted, sizeof(counted), 1, f) == 1)
-        sum = counted.rsa_pkcs + counted.rsa_pss + counted.ecdsa + counted.other;
+        sum = counted.calls[FAULT_Sign];
     if (f != NULL)
         fclose(f);
     return sum;
@@ -97,7 +99,7 @@ static bool folder_make(actor *a, const stage *s)
 
 static void folder_remove(actor *a)
 {
-    static const char *const names[] = {"openssl.cnf", "count"};
+    static const char *const names[] = {"openssl.cnf", "shim"};
     char path[128];
 
     if (a->folder[0] == '\0')
@@ -120,9 +122,9 @@ static void become_actor(const actor *a, const stage *s, int order, int answer)
         _exit(126);
     snprintf(path, sizeof(path), "%s/openssl.cnf", a->folder);
     setenv("OPENSSL_CONF", path, 1);
-    snprintf(path, sizeof(path), "%s/count", a->folder);
-    setenv("SEALANE_COUNT_FILE", path, 1);
-    setenv("SEALANE_COUNT_MODULE", s->module, 1);
+    snprintf(path, sizeof(path), "%s/shim", a->folder);
+    setenv("SEALANE_FAULT_FILE", path, 1);
+    setenv("SEALANE_FAULT_MODULE", s->module, 1);
     execl("/proc/self/exe", "bench-handshakes", ACTOR_ARGUMENT, (char *)NULL);
     _exit(127);
 }
@@ -232,7 +234,7 @@ bool actor_end(actor *a, char why[TEXT_MAX])
         close(a->order), close(a->answer);
         good = process_end(a, why) && good;
         if (good && a->work.latency_ms > 0 && a->who->token && signatures_counted(a) < total.done) {
-            snprintf(why, TEXT_MAX, "%llu done, but the token made %llu signatures",
+            snprintf(why, TEXT_MAX, "%llu done, but the token was asked for %llu signatures",
                      (unsigned long long)total.done, (unsigned long long)signatures_counted(a));
             good = false;
         }

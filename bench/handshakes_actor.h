@@ -18,7 +18,7 @@ typedef struct stage {
     char labels[KEY_KINDS][TEXT_MAX]; /* of the keys in it */
     char provider[TEXT_MAX];          /* sealane.so */
     char peer[TEXT_MAX];              /* pkcs11-provider's module */
-    char shim[TEXT_MAX];              /* sealane-count.so, which waits before it passes C_Sign on */
+    char shim[TEXT_MAX];              /* sealane-fault.so, which waits before it passes C_Sign on */
     unsigned sessions;
 } stage;
 
@@ -27,7 +27,7 @@ typedef struct actor {
     work work;
     pid_t pid;
     int order, answer; /* pipes */
-    char folder[64];   /* openssl.cnf and the count of the shim */
+    char folder[64];   /* openssl.cnf and the file of the shim */
 } actor;
 
 /* Starts the process and has it do some work untimed. False, with a line in `why`, if it cannot. */

@@ -49,7 +49,7 @@ static void help_print(void)
            "  --provider FILE  sealane.so (default: of this build)\n"
            "  --peer FILE      pkcs11-provider's module (default: where OpenSSL has its modules; none: left "
            "out)\n"
-           "  --shim FILE      sealane-count.so, which makes latency (default: of this build)\n"
+           "  --shim FILE      sealane-fault.so, which makes latency (default: of this build)\n"
            "  --json FILE      also write everything as JSON; - for standard output\n"
            "  --plot DIR       also draw SVG plots into DIR (needs gnuplot)\n"
            "  --check          evaluate the targets, too: exit status 1 if one is missed\n"
@@ -216,7 +216,7 @@ static bool complete(options *o, const struct texts *t)
         return false;
     }
     built_find(o->stage.provider, "../provider/sealane.so");
-    built_find(o->stage.shim, "../tests/modules/sealane-count.so");
+    built_find(o->stage.shim, "../tests/modules/sealane-fault.so");
     if (o->stage.peer[0] == '\0' && access(BENCH_MODULESDIR "/pkcs11.so", R_OK) == 0)
         snprintf(o->stage.peer, TEXT_MAX, "%s", BENCH_MODULESDIR "/pkcs11.so");
     if (o->who_count == 0)
@@ -228,7 +228,7 @@ static bool complete(options *o, const struct texts *t)
     if (o->stage.provider[0] == '\0')
         return wrong("provider", "", "sealane.so of this build is not there");
     if (o->stage.shim[0] == '\0' && o->latency[o->latency_count - 1] > 0)
-        return wrong("shim", "", "sealane-count.so of this build is not there, and latency needs it");
+        return wrong("shim", "", "sealane-fault.so of this build is not there, and latency needs it");
     return true;
 }
 
