@@ -117,6 +117,15 @@ static void sign_hold(void)
     atomic_fetch_sub(&count->held, 1);
 }
 
+static void sign_delay(void)
+{
+    uint64_t us = count->sign_delay_us;
+    if (us > 0)
+        (void)nanosleep(
+            &(struct timespec){.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000},
+            NULL);
+}
+
 static count_field *sign_counter(CK_SESSION_HANDLE session)
 {
     CK_MECHANISM_TYPE mechanism = begun[session % SESSION_SLOTS];
@@ -136,6 +145,7 @@ static CK_RV count_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR in, CK_ULONG in_l
                         CK_ULONG_PTR sig_len)
 {
     sign_hold();
+    sign_delay();
     CK_RV ordered = (CK_RV)atomic_exchange(&count->sign_answer, 0);
     if (ordered != CKR_OK)
         return ordered;

@@ -36,6 +36,8 @@ struct count_file {
     count_field session_limit; /* C_OpenSession answers CKR_SESSION_COUNT if that many sessions are open */
     count_field away; /* tokens are not there: CKR_TOKEN_NOT_PRESENT, and CKR_DEVICE_REMOVED on sessions */
     count_field open; /* sessions open now; right for one token in one process */
+    /* One more order. */
+    count_field sign_delay_us; /* C_Sign waits so long first, as if the token were far away */
     /* One more count. */
     count_field finds; /* calls of C_FindObjectsInit */
 };
