@@ -104,7 +104,7 @@ class Subject:
 
 
 class Sealane(Subject):
-    def __init__(self, folder, bench, name="sealane", key=None, tls="encrypt", extra="", env=None):
+    def __init__(self, folder, bench, name="sealane", key=None, chain=None, tls="encrypt", extra="", env=None):
         super().__init__(name, folder)
         (self.folder / "gateway.conf").write_text(f'''hostname = "sealane.bench"
 {extra}
@@ -112,7 +112,7 @@ receive "in" {{
   address = "127.0.0.1"
   port = {self.port}
   limits {{ connections_per_address = 20000 connections = 20000 handshakes_per_second = 100000 }}
-  certificate {{ chain = "{bench.chain}" key = "{key or bench.key}" }}
+  certificate {{ chain = "{chain or bench.chain}" key = "{key or bench.key}" }}
 }}
 route "out" {{ next_hop = "127.0.0.1:{bench.sink_port}" tls = "{tls}" messages = 1000 }}
 ''')
@@ -160,8 +160,18 @@ class Bench:
 
     def subject(self, name):
         if name not in self.subjects:
-            self.subjects[name] = (Sealane(self.folder, self) if name == "sealane" else Postfix(self.folder, self, name))
+            self.subjects[name] = (Sealane(self.folder, self, **self.token()) if name == "sealane"
+                                   else Postfix(self.folder, self, name))
         return self.subjects[name]
+
+    def token(self):
+        """What the gateway needs to have its key in the token of --token; the peers have theirs in a file."""
+        folder = self.options.token
+        if not folder:
+            return {}
+        kind = "rsa" if self.options.rsa else "ec"
+        return {"key": f"{folder}/{kind}.key", "chain": f"{folder}/{kind}.pem",
+                "extra": f'openssl_conf = "{folder}/openssl.cnf"', "env": {"SOFTHSM2_CONF": f"{folder}/softhsm2.conf"}}
 
     def load(self, subject, arguments, seconds=None, senders=None):
         before = processor_seconds(subject.process.pid)
@@ -263,6 +273,7 @@ def main():
     parser.add_argument("--senders", type=int, default=32)
     parser.add_argument("--idle", type=int, default=5000, help="idle connections; 0: leave it out")
     parser.add_argument("--rsa", action="store_true", help="RSA-2048 instead of P-256")
+    parser.add_argument("--token", metavar="DIR", help="the gateway's key is in the token that tests/support/make_token made in DIR")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}, half-load, idle; all without any")
     options = parser.parse_args()

@@ -18,6 +18,8 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
+/* RFC 9325, 4.1 and 4.2: forward secrecy always; CBC last, for senders that have nothing better. */
+#define DEFAULT_CIPHERS  "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES"
 #define CERTIFICATES_MAX 64u /* bits of tls_identity.certificates */
 
 /* ---- Callbacks of the handshake ---- */
@@ -163,6 +165,8 @@ static SSL_CTX *new_context(const struct tls_making *m, const struct receive_set
 
     if (ctx == NULL)
         return NULL;
+    if (r->parameters.ciphers.text == NULL)
+        SSL_CTX_set_cipher_list(ctx, DEFAULT_CIPHERS);
     SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
     SSL_CTX_set_app_data(ctx, server);
