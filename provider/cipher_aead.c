@@ -11,7 +11,7 @@
  * The engine wants whole messages. TLS 1.2 gives them. A TLS 1.3 record is recognised by its additional data,
  * which is the record header and holds the record's length (RFC 8446 5.2): an update of just that length is
  * the whole message. Any other call makes the context the default provider's: it is brought to where we are
- * (replay) and goes on from there. Two things cannot be replayed, and are refused: adding to a message that
+ * (cipher_aead_replay.c) and goes on from there. Two things cannot be replayed, and are refused: adding to a message that
  * was a whole TLS 1.3 record by its header, and an update after a TLS 1.2 record without new additional data.
  */
 #include "cipher_aead.h"
@@ -87,103 +87,12 @@ void *aead_dupctx(void *vctx)
 
 /* ---- over to the default provider ---- */
 
-static bool message_begun(const aead *ctx)
-{
-    return ctx->stage == STAGE_LENGTH || ctx->stage == STAGE_HEADER;
-}
-
-static bool message_over(const aead *ctx)
-{
-    return ctx->stage >= STAGE_WHOLE;
-}
-
-static bool replay_lengths(const aead *ctx, void *theirs)
-{
-    size_t iv_len = ctx->iv_len;
-    OSSL_PARAM params[] = {OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_AEAD_IVLEN, &iv_len), OSSL_PARAM_END};
-
-    if (iv_len != ctx->family->iv_len && cipher_theirs[ctx->index].set_ctx_params(theirs, params) != 1)
-        return false;
-    return !ctx->family->tag_by_length || ctx->tag_len == ctx->family->tag_len ||
-           cipher_theirs_set_bytes(ctx->index, theirs, OSSL_CIPHER_PARAM_AEAD_TAG, NULL, ctx->tag_len);
-}
-
-static bool replay_key(const aead *ctx, void *theirs)
-{
-    bool iv_used = ctx->family->length_first && message_over(ctx);
-    bool iv_there = ctx->stage != STAGE_NO_IV && !ctx->iv_fixed && !iv_used;
-
-    if (!ctx->has_direction)
-        return true;
-    return cipher_theirs_init(ctx->index, theirs, ctx->sealing, ctx->has_key ? ctx->key : NULL,
-                              ctx->cipher->key_len, iv_there ? ctx->iv : NULL, ctx->iv_len, NULL) == 1 &&
-           (!ctx->iv_fixed || ctx->family->replay_fixed(ctx, theirs));
-}
-
-static bool replay_message(const aead *ctx, void *theirs)
-{
-    const cipher_functions *f = &cipher_theirs[ctx->index];
-    size_t n;
-
-    if (message_begun(ctx) && ctx->family->length_first &&
-        f->update(theirs, NULL, &n, ctx->message_len, NULL, ctx->message_len) != 1)
-        return false;
-    if (ctx->stage == STAGE_HEADER &&
-        f->update(theirs, NULL, &n, TLS13_HEADER_LEN, ctx->header, TLS13_HEADER_LEN) != 1)
-        return false;
-    return !message_over(ctx) || ctx->family->replay_finished == NULL ||
-           ctx->family->replay_finished(ctx, theirs);
-}
-
-/*
- * A tag is taken when opening only; which of both a context does may be said at any time. CCM's cannot be put
- * back after sealing.
- */
-static bool replay_tag(const aead *ctx, void *theirs)
-{
-    const char *name = OSSL_CIPHER_PARAM_AEAD_TAG;
-    const uint8_t *shorter = ctx->tag_state == TAG_SET ? ctx->tag : NULL;
-
-    if (ctx->tag_state == TAG_NONE || (ctx->family->length_first && ctx->tag_state == TAG_MADE))
-        return true;
-    return cipher_theirs_init(ctx->index, theirs, false, NULL, 0, NULL, 0, NULL) == 1 &&
-           cipher_theirs_set_bytes(ctx->index, theirs, name, ctx->tag, SEALANE_TAG_MAX) &&
-           (ctx->tag_len == SEALANE_TAG_MAX || ctx->tag_len == 0 ||
-            cipher_theirs_set_bytes(ctx->index, theirs, name, shorter, ctx->tag_len)) &&
-           cipher_theirs_init(ctx->index, theirs, ctx->sealing, NULL, 0, NULL, 0, NULL) == 1;
-}
-
-/* CCM's holds on to the additional data for good. */
-static bool replay_tls(const aead *ctx, void *theirs)
-{
-    return !(ctx->tls_due || (ctx->tls_done && ctx->family->length_first)) ||
-           cipher_theirs_set_bytes(ctx->index, theirs, OSSL_CIPHER_PARAM_AEAD_TLS1_AAD, ctx->tls_said,
-                                   TLS12_AAD_LEN);
-}
-
-/*
- * A context of the default provider's that stands where ours does. To be asked a question only, it need not
- * know a tag that we made.
- */
-static void *theirs_make(const aead *ctx, bool question)
-{
-    void *theirs = cipher_theirs_new(ctx->prov, ctx->index);
-
-    if (theirs == NULL)
-        return NULL;
-    if (replay_lengths(ctx, theirs) && replay_key(ctx, theirs) && replay_message(ctx, theirs) &&
-        ((question && ctx->tag_state == TAG_MADE) || replay_tag(ctx, theirs)) && replay_tls(ctx, theirs))
-        return theirs;
-    cipher_theirs[ctx->index].freectx(theirs);
-    return NULL;
-}
-
 /* From here on the context is theirs. */
 static bool theirs_take(aead *ctx)
 {
     if (ctx->theirs != NULL)
         return true;
-    ctx->theirs = theirs_make(ctx, false);
+    ctx->theirs = aead_theirs_make(ctx, false);
     if (ctx->theirs == NULL)
         return false;
     engine_drop(ctx);
@@ -207,9 +116,9 @@ static bool init_is_ours(const aead *ctx, bool sealing, const uint8_t *key, size
         (iv != NULL && (iv_len != AEAD_IV_LEN || ctx->iv_len != AEAD_IV_LEN || ctx->iv_fixed)))
         return false;
     if (!ctx->family->length_first)
-        return !message_begun(ctx) || iv != NULL;
+        return !aead_message_begun(ctx) || iv != NULL;
     /* The default provider's CCM expands its key for one direction. */
-    return !message_begun(ctx) && (key != NULL || !ctx->has_key || sealing == ctx->sealing);
+    return !aead_message_begun(ctx) && (key != NULL || !ctx->has_key || sealing == ctx->sealing);
 }
 
 static int aead_init(aead *ctx, bool sealing, const uint8_t *key, size_t key_len, const uint8_t *iv,
@@ -452,7 +361,7 @@ static int get_theirs(aead *ctx, OSSL_PARAM params[])
 
     if (ctx->theirs != NULL || !question_only(params))
         return theirs_take(ctx) && f->get_ctx_params(ctx->theirs, params);
-    theirs = theirs_make(ctx, true);
+    theirs = aead_theirs_make(ctx, true);
     result = theirs != NULL && f->get_ctx_params(theirs, params);
     if (theirs != NULL)
         f->freectx(theirs);
@@ -474,7 +383,7 @@ static bool tls_aad_set(aead *ctx, const OSSL_PARAM *p)
     const uint8_t *aad = p->data;
 
     if (p->data_type != OSSL_PARAM_OCTET_STRING || p->data_size != TLS12_AAD_LEN || !ctx->has_direction ||
-        message_begun(ctx) || ctx->stage == STAGE_WHOLE || ctx->stage == STAGE_FORGED)
+        aead_message_begun(ctx) || ctx->stage == STAGE_WHOLE || ctx->stage == STAGE_FORGED)
         return false;
     memcpy(ctx->tls_aad, aad, TLS12_AAD_LEN);
     if (!ctx->family->tls_announce(ctx, (size_t)aad[11] << 8 | aad[12]))

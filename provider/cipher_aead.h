@@ -83,6 +83,22 @@ struct aead {
 
 extern const aead_family aead_gcm, aead_ccm, aead_chacha;
 
+static inline bool aead_message_begun(const aead *ctx)
+{
+    return ctx->stage == STAGE_LENGTH || ctx->stage == STAGE_HEADER;
+}
+
+static inline bool aead_message_over(const aead *ctx)
+{
+    return ctx->stage >= STAGE_WHOLE;
+}
+
+/*
+ * A context of the default provider's that stands where ours does. To be asked a question only, it need not
+ * know a tag that we made.
+ */
+void *aead_theirs_make(const aead *ctx, bool question);
+
 /* Opens or seals in place, under ctx->tls_aad: `payload` with the tag directly behind it. */
 bool aead_record_run(aead *ctx, const uint8_t nonce[AEAD_IV_LEN], uint8_t *payload, size_t len);
 
