@@ -79,10 +79,18 @@ static void test_neighbours_have_different_keys(void)
     ring_free(r);
 }
 
+/* Handshakes take long, and for libssl not every edge of a block is another case. */
+static bool worth_it(const contestant *who, const void *context)
+{
+    const workload *load = context;
+
+    return strncmp(who->name, "libssl", 6) != 0 || load->size == 17 || load->size >= 4097;
+}
+
 /* rounds_run() proves every contestant before the first and after the last round. */
 static void test_every_contestant_works_rightly(void)
 {
-    static const size_t sizes[] = {2, 15, 16, 17, 255, 4097, 16384}, batches[] = {1, 3, 64};
+    static const size_t sizes[] = {2, 15, 16, 17, 255, 4097, 16384}, batches[] = {1, 3, 8, 64};
 
     for (size_t i = 0; i < subject_count; i++)
         for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++)
@@ -90,9 +98,9 @@ static void test_every_contestant_works_rightly(void)
                 for (int sealing = 0; sealing <= 1; sealing++) {
                     workload load = {&subjects[i], sealing, sizes[k], batches[b]};
                     result r;
-                    if (batches[b] == 64 && sizes[k] != 17)
+                    if (batches[b] > 3 && sizes[k] != (batches[b] == 8 ? 4097 : 17))
                         continue; /* nothing new, and so many handshakes take long */
-                    CU_ASSERT_TRUE(rounds_run(&r, &load, 1, NULL, NULL));
+                    CU_ASSERT_TRUE(rounds_run(&r, &load, 1, worth_it, &load));
                     CU_ASSERT(r.count >= 2);
                     result_free(&r);
                 }
@@ -101,8 +109,9 @@ static void test_every_contestant_works_rightly(void)
 /* The contestants that the engine's ciphers must meet, and all its usable backends. */
 static void test_nobody_is_missing(void)
 {
-    static const char *const names[] = {"aead",      "record", "batch",   "evp-tls13",
-                                        "evp-tls12", "libssl", "ipsec-mb"};
+    static const char *const names[] = {"aead",      "record", "batch",          "evp-tls13",
+                                        "evp-tls12", "libssl", "libssl-sealane", "libssl-tls12-sealane",
+                                        "ipsec-mb"};
     workload load = {gcm(), true, 64, 4};
     sealane_backend_info info[SEALANE_BACKENDS_MAX];
     size_t backends = sealane_backends(info);
