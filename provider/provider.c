@@ -48,14 +48,16 @@ static const OSSL_ALGORITHM stores[] = {
     {NULL, NULL, NULL, NULL},
 };
 /* Why they are called as they are is told in decoder.c. */
-static const OSSL_ALGORITHM decoders[] = {
-    {"pvk", KEYS_PROPERTIES ",input=pem", decoder_pem, "PEM files that hold a PKCS#11 URI"},
-    {"RSA", KEYS_PROPERTIES ",input=pvk,structure=pk11-uri", decoder_uri, "a key by its URI"},
-    {"EC", KEYS_PROPERTIES ",input=pvk,structure=pk11-uri", decoder_uri, "a key by its URI"},
-    {"RSA", KEYS_PROPERTIES ",input=der,structure=PrivateKeyInfo", decoder_pkcs8,
-     "a key by its URI in PKCS#8"},
-    {NULL, NULL, NULL, NULL},
-};
+#define DECODERS(step)                                                                                       \
+    {step, KEYS_PROPERTIES ",input=pem", decoder_pem, "PEM files that hold a PKCS#11 URI"},                  \
+        {"RSA", KEYS_PROPERTIES ",input=" step ",structure=pk11-uri", decoder_uri, "a key by its URI"},      \
+        {"EC", KEYS_PROPERTIES ",input=" step ",structure=pk11-uri", decoder_uri, "a key by its URI"},       \
+        {"RSA", KEYS_PROPERTIES ",input=der,structure=PrivateKeyInfo", decoder_pkcs8,                        \
+         "a key by its URI in PKCS#8"},                                                                      \
+    {                                                                                                        \
+        NULL, NULL, NULL, NULL                                                                               \
+    }
+static const OSSL_ALGORITHM decoders_3_0[] = {DECODERS("pvk")}, decoders[] = {DECODERS("der")};
 #define KEY_ENCODER(name, properties, dispatch, what)                                                        \
     {                                                                                                        \
         name, KEYS_PROPERTIES properties, dispatch, what                                                     \
@@ -94,7 +96,7 @@ static const OSSL_ALGORITHM *provider_query(void *vprov, int operation, int *no_
     case OSSL_OP_STORE:
         return stores;
     case OSSL_OP_DECODER:
-        return decoders;
+        return OPENSSL_version_major() == 3 && OPENSSL_version_minor() == 0 ? decoders_3_0 : decoders;
     case OSSL_OP_ENCODER:
         return encoders;
     }
