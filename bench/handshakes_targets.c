@@ -12,7 +12,7 @@
 #define ADDED_FILE_US 10
 #define SHARE         0.9
 #define MANY          32 /* at once: more than there are sessions, or close to it */
-#define SLOW_MS       5  /* from here on signing is the limit, not two cores that run client and server */
+#define SLOW_MS       20 /* from here on signing is the limit, and not two cores that run client and server */
 
 static target_outcome *target_new(report *r, const char *what, const char *unit, double needed, bool at_most)
 {

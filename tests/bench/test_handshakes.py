@@ -65,13 +65,12 @@ class Handshakes(unittest.TestCase):
         self.assertIn("SHORT  handshakes that failed", done.stderr)
 
     def test_targets_are_judged(self):
-        done = run(*TOKEN, *FEW, "--ec", "ec", "--at-once", "1,32", "--latency", "0,5", "--tls", "1.3", "--check",
+        done = run(*TOKEN, *FEW, "--ec", "ec", "--at-once", "1,32", "--latency", "0,20", "--tls", "1.3", "--check",
                    "--json", "-")
         targets = json.loads(done.stdout)["targets"]
         reached = all(t["measured"] and t["reached"] for t in targets)
         self.assertEqual(done.returncode, 0 if reached else 1, done.stderr)
-        self.assertEqual([t["measured"] for t in targets], ["possible" not in t["what"] and "sessions" not in t["what"]
-                                                            for t in targets])
+        self.assertTrue(all(t["measured"] for t in targets), targets)
 
     def test_wrong_options_are_refused_in_one_line(self):
         for wrong in ([], ["--ec", "ec"], ["--module", "/nonexistent", "--ec", "ec"], [*TOKEN], [*TOKEN, "--tls", "1.1"],
