@@ -245,16 +245,16 @@ def half_load(bench, rows):
 def idle(bench, rows):
     """The rate with many idle connections open, beside the rate with none; and what one takes in memory."""
     count = bench.options.idle
-    ratios = []
+    ratios, empty, most = [], None, 0
     sealane = bench.subject("sealane")
     for _ in range(bench.options.rounds):
         without = bench.load(sealane, ["--size", "4096", "--messages", "10"])
-        empty = resident_kb(sealane.process.pid)
+        # Once only: what the first round's connections have given back, the allocator keeps.
+        empty = empty or resident_kb(sealane.process.pid)
         load = subprocess.Popen([bench.program("bench/bench-gateway"), "load", "--ledger", bench.ledger, "--port",
                                  str(sealane.port), "--senders", str(bench.options.senders), "--seconds",
                                  str(bench.options.seconds), "--size", "4096", "--messages", "10", "--idle", str(count)],
                                 stdout=subprocess.PIPE, text=True)
-        most = empty
         while load.poll() is None:
             most = max(most, resident_kb(sealane.process.pid))
             time.sleep(0.2)
