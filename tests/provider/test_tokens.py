@@ -218,7 +218,7 @@ class SoftHSMBehindP11Kit(Suite, unittest.TestCase):
     def test_server_killed_in_the_middle_of_handshakes_and_restarted(self):
         m, hold = self.machine, self.machine.dir / "hold"
         load = subprocess.Popen([LOAD, "--cert", "ec.pem", "--key", self.keys["ec"], "--threads", "4", "--seconds",
-                                 "8" if LONG else "5", "--hold", hold], env=m.env, cwd=m.dir, stdout=subprocess.PIPE, text=True)
+                                 "8" if LONG else "15", "--hold", hold], env=m.env, cwd=m.dir, stdout=subprocess.PIPE, text=True)
         wait_for(hold.exists)
         hold.unlink()
         time.sleep(0.5)
