@@ -494,7 +494,7 @@ class DaemonTest(unittest.TestCase):
                 storm.wait_more(20)
                 reload(n)
                 if not lossless:
-                    wait_until("good connections after the reload", lambda: storm.in_a_row >= 20)
+                    wait_until("good connections after the reload", lambda: storm.in_a_row >= 60)
                     storm.pause()
                     storm.failures.clear()
                     storm.resume()
