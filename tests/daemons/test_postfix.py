@@ -20,7 +20,7 @@ if os.getuid() != 0:
     print("skipped: Postfix's master runs as root only")
     sys.exit(SKIPPED)
 DAEMONS = next(p for p in ("/usr/lib/postfix/sbin", "/usr/libexec/postfix") if Path(p, "master").exists())
-TALK = b"EHLO client.test\r\nQUIT\r\n"
+TALK = b"QUIT\r\n"
 MESSAGE = "From: a@client.test\r\nTo: b@hop.test\r\nSubject: by way of Postfix\r\n\r\nbody\r\n"
 
 
