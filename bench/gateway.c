@@ -20,7 +20,7 @@ static const char usage[] =
     "           the next hop: prints \"sink PORT\", takes mail until it is killed; with a certificate it has "
     "STARTTLS\n"
     "       bench-gateway load --ledger FILE --port N [OPTION...]\n"
-    "           sends mail to 127.0.0.1:N and prints one JSON object\n"
+    "           sends mail to 127.0.0.1:N and prints one JSON object; SIGTERM ends it early\n"
     "  --senders N    connections at once (32)      --messages N  over one connection (1)\n"
     "  --size BYTES   of a body (4096)              --seconds S   how long (5)\n"
     "  --rate R       messages per second (0: as many as go)\n"

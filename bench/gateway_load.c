@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <signal.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,13 +17,15 @@
 
 #define EVENTS        256
 #define DRAIN_SECONDS 20 /* for what is in flight at the end */
+#define RETRY_MS      20 /* after a connection that broke: whoever restarts needs the processor more */
 
 enum step { BANNER, EHLO, STARTTLS, SECURED, MAIL, RCPT, DATA, FINAL, QUIT, IDLE };
 
 struct sender {
     struct wire wire;
     enum step step;
-    bool open, idle, due; /* due: waits for its turn under --rate */
+    bool open, idle;
+    double retry; /* when to begin again after a connection that broke; 0: at once */
     int sent;
     uint32_t number;
     double began;
@@ -42,6 +45,12 @@ struct load {
 };
 
 static struct load *current; /* for the session callback */
+static volatile sig_atomic_t told_to_stop;
+
+static void on_stop(int number)
+{
+    told_to_stop = number;
+}
 
 /* ---- One sender ---- */
 
@@ -58,6 +67,8 @@ static void leave(struct load *l, struct sender *s, bool broken)
     l->r->broken += broken && !s->idle;
     if (s->idle)
         l->r->idle--;
+    else if (broken)
+        s->retry = clock_now() + RETRY_MS * 1e6;
     else if (!l->stopping && l->interval == 0)
         begin(l, s);
 }
@@ -270,6 +281,18 @@ static void start_due(struct load *l, struct sender *senders)
     }
 }
 
+static void start_again(struct load *l, struct sender *senders)
+{
+    double now = clock_now();
+
+    for (int i = 0; i < l->o->senders; i++) {
+        if (senders[i].open || senders[i].retry == 0 || senders[i].retry > now)
+            continue;
+        senders[i].retry = 0;
+        begin(l, &senders[i]);
+    }
+}
+
 static void turn(struct load *l, struct sender *senders, int wait_ms)
 {
     struct epoll_event events[EVENTS];
@@ -279,6 +302,8 @@ static void turn(struct load *l, struct sender *senders, int wait_ms)
         on_event(l, events[i].data.ptr);
     if (l->interval > 0 && !l->stopping)
         start_due(l, senders);
+    else if (!l->stopping)
+        start_again(l, senders);
 }
 
 static SSL_CTX *new_tls(const struct load_options *o)
@@ -316,6 +341,7 @@ bool load_run(const struct load_options *o, struct ledger *ledger, struct load_r
     struct sender *senders = calloc((size_t)o->senders, sizeof *senders);
     struct sender *idle = calloc((size_t)o->idle + 1, sizeof *idle);
     uint32_t first = atomic_load(&ledger->next);
+    double stopped;
     bool good;
 
     memset(out, 0, sizeof *out);
@@ -334,10 +360,12 @@ bool load_run(const struct load_options *o, struct ledger *ledger, struct load_r
     l.ends = l.started + o->seconds * 1e9;
     for (int i = 0; i < o->senders && l.interval == 0; i++)
         begin(&l, &senders[i]);
-    while (clock_now() < l.ends)
+    signal(SIGTERM, on_stop);
+    while (clock_now() < l.ends && !told_to_stop)
         turn(&l, senders, l.interval > 0 ? 1 : 10);
     l.stopping = true;
-    while (l.busy > 0 && clock_now() < l.ends + DRAIN_SECONDS * 1e9)
+    stopped = clock_now();
+    while (l.busy > 0 && clock_now() < stopped + DRAIN_SECONDS * 1e9)
         turn(&l, senders, 10);
     out->seconds = (clock_now() - l.started) / 1e9;
     usleep(100000); /* the sink may be a moment behind in counting */

@@ -341,7 +341,12 @@ static bool look_up(struct probe *p, const char *domain, struct mail_hosts *out)
     if (good && resolver_find(loop, p->config, domain, on_hosts, out) != NULL)
         while (out->count == SETTINGS_NONE)
             uv_run(&loop->uv, UV_RUN_ONCE);
-    free(loop); /* its handles end with the process */
+    if (good) { /* as a loop that was told to drain and has nothing left: it closes its handles and ends */
+        loop->draining = true;
+        uv_run(&loop->uv, UV_RUN_DEFAULT);
+        loop_close(loop);
+    }
+    free(loop);
     return good && out->count != SETTINGS_NONE && out->answer == MAIL_HOSTS;
 }
 

@@ -4,6 +4,7 @@
 bench-gateway gives every message a number and compares every byte; a message answered and not arrived is lost."""
 import json
 import os
+import struct
 import subprocess
 import threading
 
@@ -28,6 +29,19 @@ class Kill(GatewayTest):
         threading.Thread(target=gateway.stderr.read, daemon=True).start()
         return gateway
 
+    def wait_for_messages(self, count):
+        """Until that many more were begun: the ledger begins with the number of the next one."""
+        def number():
+            with open(self.ledger, "rb") as f:
+                return struct.unpack("=I", f.read(4))[0]
+
+        wanted = number() + count
+        for _ in range(PATIENCE * 100):
+            if number() >= wanted:
+                return
+            threading.Event().wait(0.01)
+        self.fail("no mail goes through")
+
     def kill(self, process):
         process.kill()
         process.wait(PATIENCE)
@@ -41,14 +55,16 @@ class Kill(GatewayTest):
                     .replace('log = "json"', ""))
         sink, gateway = self.start_sink(), self.start_gateway()
         load = subprocess.Popen([BENCH, "load", "--ledger", self.ledger, "--port", str(port), "--senders", "20", "--messages",
-                                 "5", "--size", "20000", "--seconds", "6"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                                 "5", "--size", "20000", "--seconds", "3600"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         for _ in range(4):
-            threading.Event().wait(0.6)
+            self.wait_for_messages(100)
             self.kill(gateway)
             gateway = self.start_gateway()
-            threading.Event().wait(0.6)
+            self.wait_for_messages(100)
             self.kill(sink)
             sink = self.start_sink()
+        self.wait_for_messages(100)
+        load.terminate()  # it ends as if its time was over
         result = json.loads(load.communicate(timeout=PATIENCE)[0])
         self.kill(gateway)
         self.kill(sink)
