@@ -114,7 +114,9 @@ class Site:
             file.chmod(0o666)
         if BASELINE:
             self.make_baseline()
-        self.user = user if os.getuid() == 0 and user else None
+        # Not every release's package makes the user that its daemon is meant to run as.
+        known = user in {entry.pw_name for entry in pwd.getpwall()}
+        self.user = user if os.getuid() == 0 and known else None
         for folder in (self.base, self.dir):
             folder.chmod(0o755)
         for file in self.dir.glob("*.pem"):

@@ -39,7 +39,7 @@ tls-protos = TLSv1.2 TLSv1.3
         def reload(_):
             old = set(children(hitch.pid))
             hitch.send(signal.SIGHUP)
-            wait_until("new workers", lambda: len(set(children(hitch.pid)) - old) >= 2)
+            wait_until("the new workers alone", lambda: len(set(children(hitch.pid)) - old) >= 2 and not old & set(children(hitch.pid)))
         self.check_reload(self.ports["rsa"], reload, lossless=False)
         hitch.stop()
 
