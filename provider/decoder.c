@@ -15,7 +15,8 @@
  * 118,000 instructions per certificate with OpenSSL 3.0.22. "pvk" (private keys of Visual Studio) is the one other
  * name whose output OSSL_STORE's file loader takes and no public key is made from; the structure "pk11-uri" keeps real
  * ones and ours apart. That is for 3.0 alone: later ones (3.5 and 3.6 for sure) take no decoder into a chain that begins
- * with PEM unless it reads PEM or DER (collect_decoder_keymgmt), so PEM_read_bio_PrivateKey would not find ours.
+ * with PEM unless it reads PEM or DER (collect_decoder_keymgmt), so PEM_read_bio_PrivateKey would not find ours. On the
+ * way from PEM to DER they also name a PKCS#8 key's type by its algorithm: so our OID is an alias of a decoder's name.
  */
 #include <string.h>
 #include <openssl/buffer.h>

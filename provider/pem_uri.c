@@ -11,9 +11,6 @@
 
 #define PEM_URI_VERSION "PKCS#11 Provider URI v1.0"
 
-/* Under 2.25 everybody may name things by a UUID (ITU-T X.667 section 7). This is ours for keys by their URI. */
-#define PKCS8_ALGORITHM "2.25.148111222300966716250805705712475627731"
-
 typedef struct uri_file {
     ASN1_VISIBLESTRING *version;
     ASN1_UTF8STRING *uri;

@@ -18,6 +18,9 @@
 #define PEM_URI_LABEL     "PKCS#11 PROVIDER URI"
 #define PEM_URI_STRUCTURE "pk11-uri"
 
+/* Under 2.25 everybody may name things by a UUID (ITU-T X.667 section 7). This is ours for keys by their URI. */
+#define PKCS8_ALGORITHM "2.25.148111222300966716250805705712475627731"
+
 /* The URI in a DER structure: malloc'd by OPENSSL_, to be wiped and freed with pem_uri_free (a PIN may be in
  * it). */
 char *pem_uri_decode(const unsigned char *der, size_t len);

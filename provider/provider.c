@@ -13,6 +13,7 @@
 #include <openssl/provider.h>
 #include <sealane/engine.h>
 #include <sealane/provider.h>
+#include "pem_uri.h"
 #include "provider.h"
 
 /*
@@ -52,7 +53,7 @@ static const OSSL_ALGORITHM stores[] = {
     {step, KEYS_PROPERTIES ",input=pem", decoder_pem, "PEM files that hold a PKCS#11 URI"},                  \
         {"RSA", KEYS_PROPERTIES ",input=" step ",structure=pk11-uri", decoder_uri, "a key by its URI"},      \
         {"EC", KEYS_PROPERTIES ",input=" step ",structure=pk11-uri", decoder_uri, "a key by its URI"},       \
-        {"RSA", KEYS_PROPERTIES ",input=der,structure=PrivateKeyInfo", decoder_pkcs8,                        \
+        {"RSA:" PKCS8_ALGORITHM, KEYS_PROPERTIES ",input=der,structure=PrivateKeyInfo", decoder_pkcs8,       \
          "a key by its URI in PKCS#8"},                                                                      \
     {                                                                                                        \
         NULL, NULL, NULL, NULL                                                                               \

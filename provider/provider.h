@@ -51,7 +51,7 @@ typedef struct provider {
     OSSL_PROVIDER *deflt;
     void *deflt_ctx;                     /* what its functions take for their provider */
     OSSL_ALGORITHM ciphers[CIPHERS + 1]; /* that we offer */
-    hsm *keys; /* NULL: no module is configured, the provider offers records only */
+    hsm *keys;                           /* NULL: no module is configured, the provider offers records only */
     settings set;
     OSSL_FUNC_BIO_read_ex_fn *bio_read;
     OSSL_FUNC_BIO_write_ex_fn *bio_write;

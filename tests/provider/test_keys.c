@@ -349,6 +349,45 @@ static void the_descriptor_of_a_connection_stays_open_and_the_same(void)
 
 #endif
 
+/* ---- files ---- */
+
+/* Does PEM that an application reads by itself give the key? */
+static bool pem_is_key(BIO *pem, const EVP_PKEY *key)
+{
+    EVP_PKEY *read = PEM_read_bio_PrivateKey(pem, NULL, NULL, NULL);
+    bool is = read != NULL && EVP_PKEY_eq(read, key) == 1 &&
+              sign_and_verify(read, (EVP_PKEY *)(uintptr_t)key, "by file");
+
+    if (read == NULL)
+        ERR_print_errors_fp(stderr);
+    EVP_PKEY_free(read);
+    return is;
+}
+
+/* As nginx and HAProxy read key files, and as Postfix reads chain files. */
+static void applications_read_both_forms_of_file(void)
+{
+    static const char *const uris[] = {EC_URI, RSA_URI};
+
+    for (size_t i = 0; i < 2; i++) {
+        EVP_PKEY *key = key_open(NULL, uris[i]), *again = NULL;
+        BIO *uri = BIO_new(BIO_s_mem()), *wrapped = BIO_new(BIO_s_mem());
+        PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(info);
+        CU_ASSERT_EQUAL(PEM_write_bio_PrivateKey(uri, key, NULL, NULL, 0, NULL, NULL), 1);
+        CU_ASSERT_EQUAL(PEM_write_bio_PKCS8_PRIV_KEY_INFO(wrapped, info), 1);
+        CU_ASSERT_TRUE(pem_is_key(uri, key));
+        CU_ASSERT_TRUE(pem_is_key(wrapped, key));
+        again = EVP_PKCS82PKEY(info);
+        CU_ASSERT_TRUE(again != NULL && EVP_PKEY_eq(again, key) == 1);
+        EVP_PKEY_free(again);
+        PKCS8_PRIV_KEY_INFO_free(info);
+        BIO_free(uri);
+        BIO_free(wrapped);
+        EVP_PKEY_free(key);
+    }
+}
+
 /* ---- unloading ---- */
 
 static void the_provider_can_be_unloaded_and_loaded_again(void)
@@ -412,6 +451,7 @@ int main(int argc, char **argv)
         {"another key of the same type does not fit", another_key_of_the_same_type_does_not_fit},
         {"the private part is not exported", the_private_part_is_not_exported},
         {"the token itself signed", the_token_itself_signed},
+        {"applications read both forms of file", applications_read_both_forms_of_file},
         {"tokens are told as JSON", tokens_are_told_as_json},
         {"two threads sign 10,000 times each without one failure", two_threads_sign_ten_thousand_times_each},
         {"40 threads sign", many_threads_sign},
