@@ -351,40 +351,85 @@ static int copy_main(void *arg)
 
 struct many {
     unsigned count;
-    void (*name)(unsigned i, char label[16], uint8_t id[4]);
+    fixture_name *name;
 };
 
-/* A pair whose name is as the caller wants it. */
-static void generate_named(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session, const struct many *many,
-                           unsigned i)
-{
-    CK_BBOOL yes = CK_TRUE;
-    char label[16];
-    uint8_t id[4];
-    CK_MECHANISM m = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
-    CK_OBJECT_HANDLE public, private;
-    many->name(i, label, id);
-    CK_ATTRIBUTE name[] = {{CKA_TOKEN, &yes, 1}, {CKA_LABEL, label, strlen(label)}, {CKA_ID, id, sizeof(id)}};
-    CK_ATTRIBUTE pub[] = {
-        name[0], name[1], name[2], {CKA_EC_PARAMS, (void *)(uintptr_t)curves[0].oid, curves[0].len}};
-    CK_ATTRIBUTE priv[] = {name[0], name[1], name[2], {CKA_PRIVATE, &yes, 1}, {CKA_SIGN, &yes, 1}};
-    MUST(f->C_GenerateKeyPair(session, &m, pub, 4, priv, 5, &public, &private) == CKR_OK);
-}
-
-static int many_main(void *arg)
+/* A pair whose name is as the caller wants it; not private, so that SoftHSM2 writes the name in clear. */
+static int named_main(void *arg)
 {
     const struct many *many = arg;
     CK_FUNCTION_LIST *f = fixture_functions();
     CK_SESSION_HANDLE session = 0;
     CK_UTF8CHAR user[] = FIXTURE_PIN;
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    char label[16];
+    uint8_t id[4];
+    CK_MECHANISM m = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
+    CK_OBJECT_HANDLE public, private;
+    many->name(0, label, id);
+    CK_ATTRIBUTE pub[] = {{CKA_TOKEN, &yes, 1},
+                          {CKA_LABEL, label, strlen(label)},
+                          {CKA_ID, id, sizeof(id)},
+                          {CKA_EC_PARAMS, (void *)(uintptr_t)curves[0].oid, curves[0].len}};
+    CK_ATTRIBUTE priv[] = {pub[0], pub[1], pub[2], {CKA_PRIVATE, &no, 1}, {CKA_SIGN, &yes, 1}};
     MUST(f->C_Initialize(NULL) == CKR_OK);
     MUST(f->C_OpenSession(fixture_slot(FIXTURE_TOKEN), CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL,
                           &session) == CKR_OK);
     MUST(f->C_Login(session, CKU_USER, user, strlen(FIXTURE_PIN)) == CKR_OK);
-    for (unsigned i = 0; i < many->count; i++)
-        generate_named(f, session, many, i);
+    MUST(f->C_GenerateKeyPair(session, &m, pub, 4, priv, 5, &public, &private) == CKR_OK);
     (void)f->C_Finalize(NULL);
     return 0;
+}
+
+/* An object's file of SoftHSM2. */
+struct object_file {
+    char folder[512];
+    uint8_t data[8192];
+    size_t len;
+};
+
+static struct object_file found_files[2];
+static unsigned found_count;
+static const char *found_label;
+
+static int object_look(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+    size_t len = strlen(path);
+    struct object_file o;
+    (void)st;
+    if (kind != FTW_F || len < 8 || strcmp(path + len - 7, ".object") != 0 || found_count == 2)
+        return 0;
+    FILE *f = fopen(path, "rb");
+    MUST(f);
+    o.len = fread(o.data, 1, sizeof(o.data), f);
+    (void)fclose(f);
+    if (!memmem(o.data, o.len, found_label, strlen(found_label)))
+        return 0;
+    (void)snprintf(o.folder, sizeof(o.folder), "%.*s", ftw->base - 1, path);
+    found_files[found_count++] = o;
+    return 0;
+}
+
+/* All of `from` in the file becomes `to`. */
+static void replace(struct object_file *o, const void *from, const void *to, size_t len)
+{
+    for (uint8_t *at = o->data; (at = memmem(at, o->len - (size_t)(at - o->data), from, len)); at += len)
+        memcpy(at, to, len);
+}
+
+static void object_clone(const struct object_file *template, const struct many *many, unsigned i,
+                         unsigned which)
+{
+    char first_label[16], label[16], path[600];
+    uint8_t first_id[4], id[4];
+    struct object_file o = *template;
+    many->name(0, first_label, first_id);
+    many->name(i, label, id);
+    replace(&o, first_label, label, strlen(label));
+    replace(&o, first_id, id, sizeof(id));
+    (void)snprintf(path, sizeof(path), "%s/00000000-0000-0000-%04u-%012u.object", o.folder, which, i);
+    FILE *f = fopen(path, "wb");
+    MUST(f && fwrite(o.data, 1, o.len, f) == o.len && fclose(f) == 0);
 }
 
 static void counters_clear(void)
@@ -412,9 +457,20 @@ void fixture_add_copy(const char *token, const char *label, uint8_t id, EVP_PKEY
     counters_clear();
 }
 
-void fixture_add_keys(unsigned count, void (*name)(unsigned i, char label[16], uint8_t id[4]))
+void fixture_add_keys(unsigned count, fixture_name *name)
 {
-    MUST(run_child(many_main, &(struct many){count, name}, true) == 0);
+    struct many many = {count, name};
+    char label[16];
+    uint8_t id[4];
+    MUST(run_child(named_main, &many, true) == 0);
+    name(0, label, id);
+    found_label = label;
+    found_count = 0;
+    MUST(nftw(directory, object_look, 16, FTW_PHYS) == 0 && found_count == 2);
+    for (unsigned i = 1; i < count; i++) {
+        object_clone(&found_files[0], &many, i, 0);
+        object_clone(&found_files[1], &many, i, 1);
+    }
     counters_clear();
 }
 

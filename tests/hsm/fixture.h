@@ -40,8 +40,13 @@ void fixture_add_token(const char *token, const char *key);
 /* A further token with `key`, a P-256 key of libcrypto, under that label and id: several tokens may hold it. */
 void fixture_add_copy(const char *token, const char *label, uint8_t id, EVP_PKEY *key);
 
-/* So many more P-256 keys in FIXTURE_TOKEN, called as `name` says for each. */
-void fixture_add_keys(unsigned count, void (*name)(unsigned i, char label[16], uint8_t id[4]));
+/*
+ * So many more P-256 keys in FIXTURE_TOKEN, called as `name` says for each: one is made, the others are copies of
+ * SoftHSM2's files with another name in them, since it needs hours to make ten thousand. Labels are of one length; an
+ * id is nothing that could be in a file by chance.
+ */
+typedef void fixture_name(unsigned i, char label[16], uint8_t id[4]);
+void fixture_add_keys(unsigned count, fixture_name *name);
 
 /* ---- Short ways to say what most tests say ---- */
 

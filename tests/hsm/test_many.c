@@ -22,7 +22,8 @@ static unsigned keys = 10000;
 static void key_name(unsigned i, char label[16], uint8_t id[4])
 {
     (void)snprintf(label, 16, "key-%05u", i);
-    memcpy(id, (uint8_t[]){0x4b, (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i}, 4);
+    unsigned mixed = i ^ 0xa5c3e7;
+    memcpy(id, (uint8_t[]){0x5a, (uint8_t)(mixed >> 16), (uint8_t)(mixed >> 8), (uint8_t)mixed}, 4);
 }
 
 static double now_ms(void)
