@@ -39,12 +39,19 @@
 #define PAIR_LEN      (2 * BLOCK)
 #define FIRST_BYTES   48 /* of data in the first quad */
 
+/*
+ * Sanitizers give each inlined copy of a function room of its own on the stack, which of 38 copies of tails_run()
+ * is more than a job of libcrypto's has in all: there is one, not inlined, for them.
+ */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 #define UNROLL_QUADS
+#define INLINE_UNLESS_SANITIZED __attribute__((noinline)) VAES512_CODE static
 #elif defined(__clang__)
-#define UNROLL_QUADS _Pragma("clang loop unroll(full)")
+#define UNROLL_QUADS            _Pragma("clang loop unroll(full)")
+#define INLINE_UNLESS_SANITIZED VAES512_INLINE
 #else
-#define UNROLL_QUADS _Pragma("GCC unroll 16")
+#define UNROLL_QUADS            _Pragma("GCC unroll 16")
+#define INLINE_UNLESS_SANITIZED VAES512_INLINE
 #endif
 
 /* The ciphertext of a turn that is hashed. */
@@ -287,8 +294,8 @@ VAES512_INLINE void turn_round_hashing(const quad_key *key, __m512i state[], con
  * One turn of `quads` quads, the first one or another, that hashes the `hashed_quads` quads that the sealer has
  * in s->hashed (none in the first turn), or the opener's own. Hashes before it stores.
  */
-VAES512_INLINE void quad_turn(quad_stream *s, const turn_powers *p, const size_t quads,
-                              const size_t hashed_quads, const bool first, const bool sealing)
+INLINE_UNLESS_SANITIZED void quad_turn(quad_stream *s, const turn_powers *p, const size_t quads,
+                                       const size_t hashed_quads, const bool first, const bool sealing)
 {
     const __m512i last = quad_round_key(s->key, LAST_ROUND), aad = _mm512_zextsi128_si512(s->before);
     const size_t first_bytes = first ? FIRST_BYTES : QUAD;
@@ -467,8 +474,8 @@ VAES512_INLINE quad_sum tail_sum_begin(const quad_stream *s, const size_t blocks
  * The tails of `lanes` streams, of one cipher and of `blocks` blocks each, step by step side by side. `whole`: the
  * tail is all of its stream. `tags` receives the tags.
  */
-VAES512_INLINE void tails_run(quad_stream s[], __m128i tags[], const size_t lanes, const size_t blocks,
-                              const bool whole, const bool sealing)
+INLINE_UNLESS_SANITIZED void tails_run(quad_stream s[], __m128i tags[], const size_t lanes,
+                                       const size_t blocks, const bool whole, const bool sealing)
 {
     const size_t quads = tail_quads(blocks);
     __m512i state[LANES_MAX_512][TAIL_QUADS], data[LANES_MAX_512][TAIL_QUADS];
