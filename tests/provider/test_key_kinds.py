@@ -74,10 +74,10 @@ class Kinds:
     def objects(self):
         module = next(line.split(" = ")[1] for line in (self.dir / "openssl.cnf").read_text().splitlines()
                       if line.startswith("pkcs11-module-path"))
-        environment = {k: v for k, v in self.environment.items() if k != "LD_PRELOAD"}
-        listing = subprocess.run(["pkcs11-tool", "--module", module, "--token-label", "sealane", "--login", "--pin",
-                                  self.read("pin").decode().strip(), "-O", "--type", "privkey"], env=environment,
-                                 capture_output=True, text=True, check=True).stdout
+        environment = {k: v for k, v in self.environment.items() if k not in ("LD_PRELOAD", "OPENSSL_CONF")}
+        environment["PIN"] = self.read("pin").decode().strip()
+        listing = subprocess.run(["pkcs11-tool", "--module", module, "--token-label", "sealane", "--login", "--pin", "env:PIN",
+                                  "-O", "--type", "privkey"], env=environment, capture_output=True, text=True, check=True).stdout
         found = [line for line in listing.splitlines() if "Access:" in line]
         self.assertGreaterEqual(len(found), len(KINDS))
         return found
