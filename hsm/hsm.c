@@ -90,9 +90,10 @@ struct group *hsm_groups(hsm *h)
     return h->groups;
 }
 
-/* The pool at `*place` if it is of this process, else a new one. */
-static struct pool *own_pool(struct pool **place, const struct pool_settings *settings)
+/* The pool at `*place` if it is of this process, else a new one; `*made` says which, of all threads to one only. */
+static struct pool *own_pool(struct pool **place, const struct pool_settings *settings, bool *made)
 {
+    *made = false;
     registry_lock();
     struct pool *pool = *place && pool_is_own(*place) ? *place : NULL;
     registry_unlock();
@@ -104,6 +105,7 @@ static struct pool *own_pool(struct pool **place, const struct pool_settings *se
     if (!pool && fresh) {
         *place = pool = fresh;
         fresh = NULL;
+        *made = true;
     }
     registry_unlock();
     pool_free(fresh);
@@ -112,22 +114,25 @@ static struct pool *own_pool(struct pool **place, const struct pool_settings *se
 
 struct pool *hsm_desk(hsm *h)
 {
-    bool first = !h->desk || !pool_is_own(h->desk);
-    struct pool *desk = own_pool(&h->desk, &(struct pool_settings){.name = "sealane-desk",
-                                                                   .where = module_path(h->owner.module),
-                                                                   .limit = 1,
-                                                                   .queue_max = DESK_QUEUE});
-    if (first)
+    const struct pool_settings settings = {
+        .name = "sealane-desk", .where = module_path(h->owner.module), .limit = 1, .queue_max = DESK_QUEUE};
+    bool made;
+    struct pool *desk = own_pool(&h->desk, &settings, &made);
+
+    if (made) /* a child's memory is not locked as its parent's was */
         pin_lock(h->pin.pin);
     return desk;
 }
 
 struct pool *hsm_keepers(hsm *h)
 {
-    return own_pool(&h->keepers, &(struct pool_settings){.name = "sealane-keeper",
-                                                         .where = module_path(h->owner.module),
-                                                         .limit = KEEPERS,
-                                                         .queue_max = KEEPERS_QUEUE});
+    const struct pool_settings settings = {.name = "sealane-keeper",
+                                           .where = module_path(h->owner.module),
+                                           .limit = KEEPERS,
+                                           .queue_max = KEEPERS_QUEUE};
+    bool made;
+
+    return own_pool(&h->keepers, &settings, &made);
 }
 
 static struct token *token_find(hsm *h, const struct slot *slot)
