@@ -10,7 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static enum log_format log_format = LOG_PLAIN;
+/* Changed by a reload on the main thread while every loop logs. A line keeps the one that it began with. */
+static _Atomic enum log_format log_format = LOG_PLAIN;
 
 void log_set_format(enum log_format format)
 {
@@ -67,7 +68,7 @@ static bool is_plain(const char *value, size_t len)
 
 static void put_key(struct log_line *line, const char *key)
 {
-    if (log_format == LOG_JSON) {
+    if (line->format == LOG_JSON) {
         put_string(line, ",\"");
         put_string(line, key);
         put_string(line, "\":");
@@ -90,7 +91,8 @@ void log_begin(struct log_line *line, const char *event)
     len = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
     snprintf(stamp + len, sizeof stamp - len, ".%03dZ", (int)(now.tv_nsec / 1000000));
     line->length = 0;
-    if (log_format == LOG_JSON) {
+    line->format = log_format;
+    if (line->format == LOG_JSON) {
         put_string(line, "{\"time\":\"");
         put_string(line, stamp);
         put_string(line, "\",\"event\":\"");
@@ -113,7 +115,7 @@ void log_text(struct log_line *line, const char *key, const char *value)
     while (len > 0 && len == LOG_VALUE_MAX && (value[len] & 0xc0) == 0x80)
         len--; /* cut before a character, not inside */
     put_key(line, key);
-    if (log_format == LOG_JSON || !is_plain(value, len))
+    if (line->format == LOG_JSON || !is_plain(value, len))
         put_quoted(line, value, len);
     else
         put(line, value, len);
@@ -131,7 +133,7 @@ void log_end(struct log_line *line)
 {
     size_t done = 0;
 
-    if (log_format == LOG_JSON)
+    if (line->format == LOG_JSON)
         line->text[line->length++] = '}';
     line->text[line->length++] = '\n';
     while (done < line->length) {

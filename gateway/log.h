@@ -19,9 +19,10 @@ enum log_format { LOG_PLAIN, LOG_JSON };
 struct log_line {
     char text[LOG_LINE_MAX];
     size_t length;
+    enum log_format format;
 };
 
-/* Before any thread logs. */
+/* At any time, from any thread; lines that have begun keep theirs. */
 void log_set_format(enum log_format format);
 
 /* `event` is one word. Keys are ours and plain. A NULL value leaves the key out. */
