@@ -87,9 +87,18 @@ static uint64_t signatures_counted(const actor *a)
 
 static bool folder_make(actor *a, const stage *s)
 {
+    static const char name[] = "/bench-XXXXXX";
     const char *tmp = getenv("TMPDIR");
 
-    snprintf(a->folder, sizeof(a->folder), "%.40s/bench-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    if (tmp == NULL)
+        tmp = "/tmp";
+    if (strlen(tmp) + sizeof(name) > sizeof(a->folder)) {
+        fprintf(stderr, "bench-handshakes: TMPDIR is longer than %zu bytes; name a shorter one\n",
+                sizeof(a->folder) - sizeof(name));
+        return false;
+    }
+    memcpy(a->folder, tmp, strlen(tmp));
+    memcpy(a->folder + strlen(tmp), name, sizeof(name));
     if (mkdtemp(a->folder) == NULL) {
         a->folder[0] = '\0';
         return false;
