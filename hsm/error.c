@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Errors: one way to raise them, and one table of Cryptoki's return values with their names and meanings.
- * The decision what to do about them is left to token.c and sign.c.
+ * The decision what to do about them is left to token_state.c and operation.c.
  */
 #include "error.h"
 #include "text.h"
@@ -15,7 +15,7 @@
 /* How this room looks at a CK_RV, beside the status that the caller sees. */
 enum meaning {
     M_PLAIN,
-    M_LOSS,  /* rule: reopen, log in, retry once */
+    M_LOSS,  /* rule: reopen, log in, try again */
     M_STALE, /* the object handle is no longer good */
     M_PIN,   /* the PIN was refused */
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operations with private keys: C_Sign, C_Decrypt and C_DeriveKey on a worker, with one retry after a loss
+ * Operations with private keys: C_Sign, C_Decrypt and C_DeriveKey on a worker, tried again after a loss
  * (the token's files repair, this file repeats). Hashing and padding have been done by the caller, or are
  * done by him with the result.
  */
@@ -226,12 +226,13 @@ static hsm_status derive_once(struct hsm_job *job, const struct place *place, CK
     return rv == CKR_OK ? secret_take(job, place, secret, err) : begin_failed(rv, err);
 }
 
-/* One operation, from finding a session to the token's answer. */
-static hsm_status operate_once(struct hsm_job *job, struct worker *worker, hsm_error *err)
+/* One try, from finding a session to the token's answer. `reached`: there was a session to try it with. */
+static hsm_status operate_once(struct hsm_job *job, struct worker *worker, bool *reached, hsm_error *err)
 {
     struct place place;
     CK_OBJECT_HANDLE object = 0;
     hsm_status status = token_session(job->data->token, worker, &place, err);
+    *reached = status == HSM_OK;
     if (status == HSM_OK)
         status = keydata_locate(job->data, worker, &place, &object, err);
     if (status != HSM_OK)
@@ -240,18 +241,33 @@ static hsm_status operate_once(struct hsm_job *job, struct worker *worker, hsm_e
                                                           : cipher_once(job, worker, &place, object, err);
 }
 
-/* What a failure can be answered with; each once per operation. */
-enum repair { REPAIR_NONE, REPAIR_REOPEN, REPAIR_FIND_KEY, REPAIR_NEW_SESSION };
+/* ---- Trying again ---- */
 
-static enum repair repair_for(const struct worker *worker, CK_RV rv)
+/*
+ * A storm of losses may hit one operation several times, so it is tried again more than once: at once, then
+ * after 1, 2, 4 ... ms, over an eighth of a second in all. That outlasts the first probes of a token that was away for
+ * a moment, and costs a token that loses its session with every call one login each time, ever more slowly.
+ * Nothing is repeated that nobody waits for any more, so a caller's time-out bounds it too.
+ */
+enum { TRIES_MAX = 9 };
+
+/* What a failure can be answered with. */
+enum repair { REPAIR_NONE, REPAIR_REOPEN, REPAIR_FIND_KEY, REPAIR_NEW_SESSION, REPAIR_PROBE };
+
+/*
+ * `seen`: this operation has had a session. One that finds the token away from the start fails at once, and so
+ * does one that another token of a group can do.
+ */
+static enum repair repair_for(const struct hsm_job *job, bool reached, bool seen, const hsm_error *why)
 {
-    if (!worker->has_session) /* no session to be had: token_session has tried what there is to try */
-        return REPAIR_NONE;
-    if (ckr_is_loss(rv))
+    bool loss = ckr_is_loss(why->ckr);
+    if (!reached)
+        return seen && !job->cluster && (loss || why->status == HSM_E_NO_TOKEN) ? REPAIR_PROBE : REPAIR_NONE;
+    if (loss)
         return REPAIR_REOPEN;
-    if (ckr_is_stale_object(rv))
+    if (ckr_is_stale_object(why->ckr))
         return REPAIR_FIND_KEY;
-    return rv == CKR_OPERATION_ACTIVE ? REPAIR_NEW_SESSION : REPAIR_NONE;
+    return why->ckr == CKR_OPERATION_ACTIVE ? REPAIR_NEW_SESSION : REPAIR_NONE;
 }
 
 static void repair(enum repair what, struct keydata *data, struct worker *worker)
@@ -266,8 +282,28 @@ static void repair(enum repair what, struct keydata *data, struct worker *worker
     case REPAIR_NEW_SESSION:
         worker->dirty = true;
         break;
+    case REPAIR_PROBE: /* token_session does, when its back-off is over */
     case REPAIR_NONE:
         break;
+    }
+}
+
+static hsm_status operate(struct hsm_job *job, struct worker *worker, hsm_error *why)
+{
+    bool seen = false;
+    for (unsigned tries = 1;; tries++) {
+        bool reached = false;
+        *why = (hsm_error){0};
+        hsm_status status = operate_once(job, worker, &reached, why);
+        seen = seen || reached;
+        enum repair what = status == HSM_OK ? REPAIR_NONE : repair_for(job, reached, seen, why);
+        if (what == REPAIR_NONE)
+            return status;
+        repair(what, job->data, worker); /* also for the next operation */
+        if (tries == TRIES_MAX || !task_is_wanted(&job->task))
+            return status;
+        if (tries > 1)
+            pause_ms(1u << (tries - 2));
     }
 }
 
@@ -276,17 +312,7 @@ static void operation_run(struct task *task, struct worker *worker)
     struct hsm_job *job = (struct hsm_job *)task;
     struct token_owner *owner = token_owner(job->data->token);
     hsm_error why;
-    hsm_status status;
-    unsigned tried = 1u << REPAIR_NONE;
-    for (;;) {
-        why = (hsm_error){0};
-        status = operate_once(job, worker, &why);
-        enum repair what = status == HSM_OK ? REPAIR_NONE : repair_for(worker, why.ckr);
-        if (tried & (1u << what))
-            break;
-        tried |= 1u << what;
-        repair(what, job->data, worker);
-    }
+    hsm_status status = operate(job, worker, &why);
     if (status == HSM_OK && job->cluster)
         (void)cluster_report(job->cluster, job->data, &(hsm_error){.status = HSM_OK});
     if (status == HSM_OK)

@@ -50,7 +50,6 @@ void pool_give_up(struct pool *pool, struct task *task);
 
 /* It ran, or was refused: it goes to another pool if it can, or else is complete. */
 void task_end(struct task *task);
-bool task_is_wanted(struct task *task);
 bool task_is_expired(struct task *task);
 /* Its time is over: wakes whoever sleeps. */
 void task_expire(struct task *task);

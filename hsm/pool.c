@@ -230,6 +230,7 @@ hsm_status pool_push(struct pool *pool, struct task *task, hsm_error *err)
                       pool->where, pool->queued);
         goto out;
     }
+    task->worker = NULL; /* a task that comes from another pool has had one there, whose lock is not ours */
     if (!idle_hand(pool, task)) {
         if (pool->alive < pool->limit && !worker_start(pool) && pool->alive == 0) {
             status = error_set(err, HSM_E_MEMORY, 0, "%s: cannot start a thread", pool->where);

@@ -85,6 +85,7 @@ void task_discard(struct task *task);
  */
 hsm_status task_submit(struct pool *pool, struct task *task, hsm_job_done done, void *arg, hsm_error *err);
 bool task_is_ready(struct task *task);
+bool task_is_wanted(struct task *task); /* somebody waits for it still, and it is not too late */
 /*
  * Waits for the result. True: it is there, and the caller still holds the task (task_release). False: too
  * late, or the task belongs to the parent of this process; it has been abandoned, err says so.

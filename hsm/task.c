@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Tasks from their caller's side: submitting, waiting, going away, being too late; and a task's way from one
- * pool to another. What a task does is its own matter (sign.c, find.c), who runs it pool.c's.
+ * pool to another. What a task does is its own matter (operation.c, find.c), who runs it pool.c's.
  *
  * Locks: the task's guards its result and where it is. A pool's is taken under it in task_move only; nothing
  * takes a task's lock under a pool's.

@@ -23,7 +23,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { PROBE_FIRST_MS = 20, PROBE_LAST_MS = 250 };
+enum { PROBE_FIRST_MS = 20, PROBE_LAST_MS = 250, OPENINGS_MAX = 4 };
 
 static atomic_uint_fast64_t last_epoch;
 
@@ -129,7 +129,13 @@ static hsm_status token_reopen(struct token *t, struct token_live *live, struct 
 {
     hsm_error why = {0};
     int lost = 0;
-    hsm_status status = token_open(t, live, worker, !again, &why);
+    hsm_status status = HSM_E_TOKEN;
+    for (int i = 0; i < OPENINGS_MAX && status != HSM_OK; i++) {
+        why = (hsm_error){0};
+        status = token_open(t, live, worker, !again, &why);
+        if (why.ckr != CKR_SESSION_HANDLE_INVALID && why.ckr != CKR_SESSION_CLOSED)
+            break; /* only that: the new session was lost at once, the token is there */
+    }
     if (status == HSM_OK && again)
         atomic_fetch_add(&t->owner->recoveries, 1);
 

@@ -61,26 +61,87 @@ static const CK_RV losses[] = {
     CKR_DEVICE_ERROR,           CKR_TOKEN_NOT_PRESENT,  CKR_CRYPTOKI_NOT_INITIALIZED,
 };
 
-/* In either call of a signature, each loss once: nobody sees it. Twice in a row: it is reported by its name. */
-static void each_loss_is_repaired_once(void)
+static const enum fault_function sign_calls[] = {FAULT_SignInit, FAULT_Sign};
+
+/* In either call of a signature, each loss once and several times in a row: nobody sees it. */
+static void each_loss_is_repaired(void)
 {
-    static const enum fault_function calls[] = {FAULT_SignInit, FAULT_Sign};
     start_with(1);
     for (size_t c = 0; c < 2; c++) {
         for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++) {
-            order(calls[c], losses[i], 0, 1);
-            (void)expect(HSM_OK, hsm_ckr_name(losses[i]));
-            CU_ASSERT_EQUAL(fault->rule[0].times, 0);
+            for (uint64_t times = 1; times <= 4; times += 3) {
+                order(sign_calls[c], losses[i], 0, times);
+                (void)expect(HSM_OK, hsm_ckr_name(losses[i]));
+                CU_ASSERT_EQUAL(fault->rule[0].times, 0);
+            }
+        }
+    }
+    end();
+}
 
+/* A token that loses something with every call: a few tries, then it is reported by its name. */
+static void a_loss_at_every_call_is_reported(void)
+{
+    static const CK_RV answers[] = {CKR_SESSION_HANDLE_INVALID, CKR_DEVICE_REMOVED, CKR_KEY_HANDLE_INVALID,
+                                    CKR_OPERATION_ACTIVE};
+    start_with(1);
+    for (size_t c = 0; c < 2; c++) {
+        for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
             hsm_error err = {0};
-            order(calls[c], losses[i], 0, 2);
+            uint64_t before = fault->calls[sign_calls[c]];
+            order(sign_calls[c], answers[i], 0, FAULT_EVER);
             CU_ASSERT_NOT_EQUAL(sign_any(key, &err), HSM_OK);
-            CU_ASSERT_EQUAL(err.ckr, losses[i]);
-            CU_ASSERT_PTR_NOT_NULL(strstr(err.text, hsm_ckr_name(losses[i])));
+            CU_ASSERT_EQUAL(err.ckr, answers[i]);
+            CU_ASSERT_PTR_NOT_NULL(strstr(err.text, hsm_ckr_name(answers[i])));
+            CU_ASSERT(fault->calls[sign_calls[c]] <= before + 16);
             order_nothing();
             (void)expect(HSM_OK, "afterwards");
         }
     }
+    end();
+}
+
+/* Who has gone, or has been told that it is too late, is not signed for any more. */
+static void nothing_is_repeated_for_nobody(void)
+{
+    static const uint8_t digest[32] = {1};
+    hsm_job *job = NULL;
+    start_with(1);
+    uint64_t before = fault->calls[FAULT_Sign];
+    fault->rule[0].hang = 1;
+    order(FAULT_Sign, CKR_DEVICE_REMOVED, 0, 1);
+    CU_ASSERT_EQUAL_FATAL(
+        hsm_submit(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, NULL, NULL, &job, NULL), HSM_OK);
+    while (fault->hanging == 0)
+        sched_yield();
+    hsm_job_abandon(job);
+    fault->rule[0].hang = 0;
+    (void)expect(HSM_OK, "the next in the only session");
+    CU_ASSERT_EQUAL(fault->calls[FAULT_Sign], before + 2);
+    end();
+}
+
+/* The new session is lost before the login: the token counts as there all the same. */
+static void sessions_lost_while_opened_are_opened_again(void)
+{
+    start_with(1);
+    for (uint64_t times = 1; times <= 3; times++) {
+        order(FAULT_Login, CKR_SESSION_HANDLE_INVALID, 0, times);
+        fault->drop_sessions = 1;
+        (void)expect(HSM_OK, "lost at the login");
+        CU_ASSERT_EQUAL(fault->rule[0].times, 0);
+    }
+    end();
+}
+
+/* Away for less than the back-off: who was at work meanwhile waits for it. */
+static void a_glitch_is_waited_for(void)
+{
+    start_with(1);
+    order(FAULT_GetTokenInfo, CKR_DEVICE_REMOVED, 0, 2);
+    fault->drop_sessions = 1;
+    (void)expect(HSM_OK, "away at two probes");
+    CU_ASSERT_EQUAL(fault->rule[0].times, 0);
     end();
 }
 
@@ -204,7 +265,7 @@ static void login_that_fails_is_not_repeated_with_the_same_pin(void)
 
 /* ---- Under load ---- */
 
-enum { THREADS = 8, ROUNDS = 30 };
+enum { THREADS = 8, ROUNDS = 40 };
 
 static atomic_bool stop;
 static atomic_int failures, successes[THREADS];
@@ -222,19 +283,37 @@ static void *sign_main(void *arg)
     return NULL;
 }
 
-/* Each thread: an operation is repeated once, so none may meet two losses. */
-static void wait_for_everybody(void)
+/* So many more of each thread: what was under way has ended. */
+static void wait_for_each(int more)
 {
     int seen[THREADS];
     for (int i = 0; i < THREADS; i++)
         seen[i] = successes[i];
     for (int i = 0; i < THREADS; i++) {
-        while (successes[i] < seen[i] + 2 && failures == 0)
+        while (successes[i] < seen[i] + more && failures == 0)
             sched_yield();
     }
 }
 
-/* Sessions and handles go again and again while eight threads sign; none of them sees it. */
+static int successes_of_all(void)
+{
+    int sum = 0;
+    for (int i = 0; i < THREADS; i++)
+        sum += successes[i];
+    return sum;
+}
+
+static void wait_for_anybody(void)
+{
+    int seen = successes_of_all();
+    while (successes_of_all() == seen && failures == 0)
+        sched_yield();
+}
+
+/*
+ * Sessions and handles go again and again while eight threads sign; none of them sees it. Four losses follow
+ * each other as fast as anything succeeds, so one operation may meet all of them.
+ */
 static void storms_of_losses_are_not_noticed(void)
 {
     pthread_t threads[THREADS];
@@ -244,7 +323,9 @@ static void storms_of_losses_are_not_noticed(void)
     for (int i = 0; i < THREADS; i++)
         CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, sign_main, &successes[i]), 0);
     for (int i = 0; i < ROUNDS; i++) {
-        wait_for_everybody();
+        if (i % 4 == 0)
+            wait_for_each(2);
+        wait_for_anybody();
         if (i % 3 == 0)
             fault->drop_sessions = 1;
         else if (i % 3 == 1)
@@ -252,7 +333,7 @@ static void storms_of_losses_are_not_noticed(void)
         else
             order(FAULT_Sign, losses[(size_t)i % (sizeof(losses) / sizeof(losses[0]))], 3, 1);
     }
-    wait_for_everybody();
+    wait_for_each(2);
     stop = true;
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
@@ -262,7 +343,11 @@ static void storms_of_losses_are_not_noticed(void)
 }
 
 static const CU_TestInfo tests[] = {
-    {"each loss is repaired once", each_loss_is_repaired_once},
+    {"each loss is repaired", each_loss_is_repaired},
+    {"a loss at every call is reported", a_loss_at_every_call_is_reported},
+    {"nothing is repeated for nobody", nothing_is_repeated_for_nobody},
+    {"sessions lost while opened are opened again", sessions_lost_while_opened_are_opened_again},
+    {"a glitch is waited for", a_glitch_is_waited_for},
     {"a failure during recovery is reported", a_failure_during_recovery_is_reported},
     {"stale handles are found again", stale_handles_are_found_again},
     {"a token that returns in another slot is taken back", token_that_returns_in_another_slot_is_taken_back},
