@@ -18,13 +18,17 @@
 #include <stddef.h>
 #include <string.h>
 #include <openssl/crypto.h>
+#include "wipe.h"
 
 #define PADDING_MAX 256 /* RFC 5246 6.2.3.2: up to 255 bytes and the length byte */
 #define LANES       16  /* records in step; their tails lie on the stack */
-#define SHIFT_STEPS 8   /* the MAC's place has 2^8 possibilities */
 /* The blocks that hold a possible end: the window of ends, what is before it in its block, and the length. */
-#define TAIL_MAX   ((PADDING_MAX / 64 + 3) * 64 > 5 * 128 ? (PADDING_MAX / 64 + 3) * 64 : 5 * 128)
-#define WINDOW_MAX (PADDING_MAX + SHA_DIGEST_MAX)
+#define TAIL_MAX ((PADDING_MAX / 64 + 3) * 64 > 5 * 128 ? (PADDING_MAX / 64 + 3) * 64 : 5 * 128)
+/* The window in which the MAC lies, in words: PADDING_MAX / 8 places to begin at, and the MAC behind. */
+#define WORD         8
+#define PLACES       (PADDING_MAX / WORD)
+#define MAC_WORDS    ((SHA_DIGEST_MAX + WORD - 1) / WORD)
+#define WINDOW_WORDS (PLACES + MAC_WORDS + 1)
 
 /*
  * ---- Masks: all ones or all zero ----
@@ -52,6 +56,12 @@ static uint32_t mask_equal(uint32_t a, uint32_t b)
     uint32_t difference = a ^ b;
 
     return barrier(~((uint32_t)0 - ((difference | ((uint32_t)0 - difference)) >> 31)));
+}
+
+/* The same mask, twice as wide. */
+static uint64_t mask_wide(uint32_t mask)
+{
+    return (uint64_t)mask << 32 | mask;
 }
 
 static __m128i load_16(const uint8_t *from)
@@ -181,22 +191,22 @@ static void message_end(uint8_t *bytes, size_t room, uint32_t len)
 static void tail_make(struct lane *lane)
 {
     const sha_id hash = lane->op->key->hash;
-    const uint32_t block_len = sha_rows[hash].block_len, length_len = sha_rows[hash].length_len;
+    const uint32_t block_len = sha_rows[hash].block_len;
     const size_t start = lane->head_blocks * block_len, tail_len = lane->tail_blocks * block_len;
     const uint32_t message_len = HMAC_HEADER_LEN + lane->payload_len;
     const uint32_t rest = barrier(message_len - (uint32_t)start);
-    uint8_t length[16];
+    const uint64_t bits = hmac_length_bits(hash, message_len);
 
     message_copy(lane->op, start, lane->tail, tail_len);
     message_end(lane->tail, tail_len, rest);
-    hmac_length_put(hash, message_len, length);
     for (uint32_t b = 0; b < lane->tail_blocks; b++) {
-        uint8_t *place = lane->tail + (b + 1) * block_len - length_len;
-        uint32_t last = mask_last_block(lane, b);
-        for (uint32_t i = 0; i < length_len; i++)
-            place[i] |= (uint8_t)(length[i] & last);
+        uint8_t *place = lane->tail + (b + 1) * block_len - WORD;
+        uint64_t length = bits & mask_wide(mask_last_block(lane, b)), was;
+
+        memcpy(&was, place, WORD);
+        was |= length;
+        memcpy(place, &was, WORD);
     }
-    OPENSSL_cleanse(length, sizeof(length));
 }
 
 static void lane_begin(struct lane *lane, cbc_op *op)
@@ -213,7 +223,8 @@ static void lane_begin(struct lane *lane, cbc_op *op)
         (most + 1 + row->length_len + row->block_len - 1) / row->block_len - lane->head_blocks;
     lane->state = op->key->mac.inner;
     memset(&lane->end, 0, sizeof(lane->end));
-    message_copy(op, 0, lane->first, row->block_len);
+    if (lane->head_blocks > 0)
+        message_copy(op, 0, lane->first, row->block_len);
     tail_make(lane);
 }
 
@@ -239,8 +250,7 @@ static void heads_run(sha_id hash, struct lane lanes[], size_t count)
 
 static void end_pick(struct lane *lane, uint32_t block)
 {
-    uint32_t mask = mask_last_block(lane, block);
-    uint64_t wide = (uint64_t)mask << 32 | mask;
+    const uint64_t wide = mask_wide(mask_last_block(lane, block));
 
     for (size_t i = 0; i < 8; i++)
         lane->end.w64[i] |= lane->state.w64[i] & wide;
@@ -280,35 +290,54 @@ static void outers_run(sha_id hash, struct lane lanes[], size_t count)
 /* ---- The received MAC ---- */
 
 /*
- * Brings the MAC, which begins `shift` (0 to 255, secret) bytes into the window, to its beginning: the window
- * is moved by 128 bytes or not, by 64 or not, and so on down.
+ * Brings the word in which the MAC begins, `shift` (0 to 31, secret), to the window's beginning: the window is
+ * moved by 16 words or not, by 8 or not, and so on down. `most`: the greatest shift there can be, public.
  */
-static void window_shift(uint8_t window[WINDOW_MAX], uint32_t shift, size_t mac_len)
+static void window_shift(uint64_t window[WINDOW_WORDS], uint32_t shift, uint32_t most)
 {
-    for (unsigned step = SHIFT_STEPS; step-- > 0;) {
-        const size_t distance = (size_t)1 << step;
-        const uint8_t moved = (uint8_t)mask_equal(shift >> step & 1, 1);
+    for (uint32_t distance = PLACES / 2; distance > 0; distance /= 2) {
+        const uint64_t moved = mask_wide(mask_equal(shift & distance, distance));
 
-        /* Upwards, so that a byte is read before it is written; only bytes that later steps can reach. */
-        for (size_t i = 0; i < distance - 1 + mac_len; i++)
-            window[i] = (uint8_t)((window[i + distance] & moved) | (window[i] & ~moved));
+        if (distance > most)
+            continue;
+        /* Upwards, so that a word is read before it is written; only words that later steps can reach. */
+        for (uint32_t i = 0; i < distance + MAC_WORDS; i++)
+            window[i] = (window[i + distance] & moved) | (window[i] & ~moved);
     }
+}
+
+/* Not zero if the bytes that begin `shift` (secret) into the window's first word differ from the MAC. */
+static uint64_t mac_differs(const uint64_t window[MAC_WORDS + 1], uint32_t shift,
+                            const uint64_t mac[MAC_WORDS], size_t mac_len)
+{
+    const uint32_t bits = shift * 8;
+    uint64_t differs = 0;
+
+    for (size_t i = 0; i < MAC_WORDS && i * WORD < mac_len; i++) {
+        /* In two steps: no shift by 64. */
+        const uint64_t received = window[i] >> bits | window[i + 1] << 1 << (63 - bits);
+        const uint64_t counts = mac_len - i * WORD >= WORD ? ~(uint64_t)0 : 0xffffffff;
+
+        differs |= (received ^ mac[i]) & counts;
+    }
+    return differs;
 }
 
 static void lane_finish(struct lane *lane)
 {
     cbc_op *op = lane->op;
     const size_t mac_len = op->key->mac_len;
-    uint8_t window[WINDOW_MAX] = {0}, mac[SHA_DIGEST_MAX];
-    uint32_t wrong = ~lane->good;
+    const uint32_t place = lane->payload_len - lane->least,
+                   most = (uint32_t)(op->len - lane->least - mac_len);
+    uint64_t window[WINDOW_WORDS] = {0}, mac[MAC_WORDS] = {0}, differs;
 
     memcpy(window, op->out + lane->least, op->len - lane->least);
-    window_shift(window, lane->payload_len - lane->least, mac_len);
-    sha_store(op->key->hash, &lane->state, mac);
-    wrong |= (uint32_t)CRYPTO_memcmp(window, mac, mac_len);
-    OPENSSL_cleanse(window, sizeof(window));
-    OPENSSL_cleanse(mac, sizeof(mac));
-    op->payload_len = lane->payload_len & result_set(op, wrong);
+    window_shift(window, place / WORD, most / WORD);
+    sha_store(op->key->hash, &lane->state, (uint8_t *)mac);
+    differs = mac_differs(window, place % WORD, mac, mac_len);
+    wipe(window, sizeof(window));
+    wipe(mac, sizeof(mac));
+    op->payload_len = lane->payload_len & result_set(op, ~lane->good | (uint32_t)(differs | differs >> 32));
 }
 
 /* The tail is the end of a lane, and seldom used as far as it goes. */
@@ -316,7 +345,7 @@ static void lane_wipe(struct lane *lane)
 {
     const size_t used = lane->tail_blocks * sha_rows[lane->op->key->hash].block_len;
 
-    OPENSSL_cleanse(lane, offsetof(struct lane, tail) + (used > SHA_BLOCK_MAX ? used : SHA_BLOCK_MAX));
+    wipe(lane, offsetof(struct lane, tail) + (used > SHA_BLOCK_MAX ? used : SHA_BLOCK_MAX));
 }
 
 void cbc_check_padded(cbc_op *const ops[], size_t count)
@@ -366,7 +395,7 @@ void cbc_check_macs(cbc_op *const ops[], size_t count)
         ops += n;
         count -= n;
     }
-    OPENSSL_cleanse(macs, sizeof(macs)); /* the right MAC of a forged record is a secret */
+    wipe(macs, sizeof(macs)); /* the right MAC of a forged record is a secret */
 }
 
 /* RFC 7366 3: the sender's own padding. Wrong padding under a right MAC is a broken peer, and refused alike.

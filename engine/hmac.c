@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <openssl/crypto.h>
+#include "wipe.h"
 
 static void key_half(sha_id id, sha_state *state, const uint8_t *secret, size_t len, uint8_t pad)
 {
@@ -23,13 +24,17 @@ void hmac_key_init(sha_id id, hmac_key *key, const uint8_t *secret, size_t len)
     key_half(id, &key->outer, secret, len, 0x5c);
 }
 
-void hmac_length_put(sha_id id, size_t message_len, uint8_t *out)
+uint64_t hmac_length_bits(sha_id id, size_t message_len)
 {
-    uint64_t bits = 8 * ((uint64_t)message_len + sha_rows[id].block_len);
-    size_t len = sha_rows[id].length_len;
+    return __builtin_bswap64(8 * ((uint64_t)message_len + sha_rows[id].block_len));
+}
 
-    for (size_t i = 0; i < len; i++, bits >>= 8)
-        out[len - 1 - i] = i < 8 ? (uint8_t)bits : 0;
+/* Behind zeros: longer lengths than of eight bytes there are none. */
+static void length_put(sha_id id, size_t message_len, uint8_t *end)
+{
+    const uint64_t bits = hmac_length_bits(id, message_len);
+
+    memcpy(end - sizeof(bits), &bits, sizeof(bits));
 }
 
 void hmac_outer_block(sha_id id, const sha_state *inner, uint8_t *block)
@@ -39,7 +44,7 @@ void hmac_outer_block(sha_id id, const sha_state *inner, uint8_t *block)
     memset(block, 0, row->block_len);
     sha_store(id, inner, block);
     block[row->digest_len] = 0x80;
-    hmac_length_put(id, row->digest_len, block + row->block_len - row->length_len);
+    length_put(id, row->digest_len, block + row->block_len);
 }
 
 /* ---- Many messages: the same part of each, side by side ---- */
@@ -82,7 +87,7 @@ static void lane_begin(sha_id id, struct lane *lane, const hmac_op *op)
             memcpy(lane->last + HMAC_HEADER_LEN, op->body, op->len);
     }
     lane->last[rest] = 0x80;
-    hmac_length_put(id, message_len, lane->last + lane->last_blocks * row->block_len - row->length_len);
+    length_put(id, message_len, lane->last + lane->last_blocks * row->block_len);
 }
 
 static void lanes_run(sha_id id, struct lane lanes[], size_t count)
@@ -117,7 +122,7 @@ void hmac_compute_many(sha_id id, const hmac_op ops[], size_t count)
         lanes_run(id, lanes, n);
         for (size_t i = 0; i < n; i++)
             sha_store(id, &lanes[i].state, ops[i].mac);
-        OPENSSL_cleanse(lanes, n * sizeof(lanes[0]));
+        wipe(lanes, n * sizeof(lanes[0]));
         ops += n;
         count -= n;
     }

@@ -36,7 +36,10 @@ void hmac_compute_many(sha_id id, const hmac_op ops[], size_t count);
  * bytes.
  */
 void hmac_outer_block(sha_id id, const sha_state *inner, uint8_t *block);
-/* The end of a padded message: its length in bits, of which the key's block is part, in length_len bytes. */
-void hmac_length_put(sha_id id, size_t message_len, uint8_t *out);
+/*
+ * The last eight bytes of a padded message, as this machine would load them: its length in bits, of which the
+ * key's block is part. The time does not depend on it.
+ */
+uint64_t hmac_length_bits(sha_id id, size_t message_len);
 
 #endif

@@ -13,8 +13,8 @@
 
 #include <pthread.h>
 #include <string.h>
-#include <openssl/crypto.h>
 #include "sha_ni.h"
+#include "wipe.h"
 
 static pthread_once_t ni_once = PTHREAD_ONCE_INIT;
 static bool ni_present;
@@ -60,7 +60,7 @@ static void blocks_1(sha_state *state, const uint8_t *data, size_t len)
     state->w32[2] = ctx.h2;
     state->w32[3] = ctx.h3;
     state->w32[4] = ctx.h4;
-    OPENSSL_cleanse(&ctx, sizeof(ctx));
+    wipe(&ctx, sizeof(ctx));
 }
 
 static void blocks_256(sha_state *state, const uint8_t *data, size_t len)
@@ -70,7 +70,7 @@ static void blocks_256(sha_state *state, const uint8_t *data, size_t len)
     memcpy(ctx.h, state->w32, sizeof(ctx.h));
     SHA256_Update(&ctx, data, len);
     memcpy(state->w32, ctx.h, sizeof(ctx.h));
-    OPENSSL_cleanse(&ctx, sizeof(ctx));
+    wipe(&ctx, sizeof(ctx));
 }
 
 static void blocks_512(sha_state *state, const uint8_t *data, size_t len)
@@ -81,7 +81,7 @@ static void blocks_512(sha_state *state, const uint8_t *data, size_t len)
     memcpy(ctx.h, state->w64, sizeof(ctx.h));
     SHA384_Update(&ctx, data, len);
     memcpy(state->w64, ctx.h, sizeof(ctx.h));
-    OPENSSL_cleanse(&ctx, sizeof(ctx));
+    wipe(&ctx, sizeof(ctx));
 }
 
 void sha_blocks(sha_id id, sha_state *state, const uint8_t *data, size_t blocks)
@@ -105,12 +105,16 @@ void sha_store(sha_id id, const sha_state *state, uint8_t *out)
     const size_t len = sha_rows[id].digest_len;
 
     if (id == SHA_ID_384) {
-        for (size_t i = 0; i < len; i++)
-            out[i] = (uint8_t)(state->w64[i / 8] >> (56 - 8 * (i % 8)));
+        for (size_t i = 0; i < len; i += 8) {
+            const uint64_t word = __builtin_bswap64(state->w64[i / 8]);
+            memcpy(out + i, &word, sizeof(word));
+        }
         return;
     }
-    for (size_t i = 0; i < len; i++)
-        out[i] = (uint8_t)(state->w32[i / 4] >> (24 - 8 * (i % 4)));
+    for (size_t i = 0; i < len; i += 4) {
+        const uint32_t word = __builtin_bswap32(state->w32[i / 4]);
+        memcpy(out + i, &word, sizeof(word));
+    }
 }
 
 /* Two at a time for as many blocks as both have; the one that ends first makes room for the next. */

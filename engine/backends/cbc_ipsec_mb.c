@@ -15,13 +15,16 @@
 #include <string.h>
 #include <intel-ipsec-mb.h>
 #include <openssl/crypto.h>
+#include "cbc_aesni.h"
 
 #define FEATURES_NEEDED (IMB_FEATURE_SSE4_2 | IMB_FEATURE_AESNI | IMB_FEATURE_PCLMULQDQ)
 #define HMACS           16
+#define JOB_FROM        768
 #define SCHEDULE_LEN    (15 * 16) /* AES-256: FIPS 197 5.2 */
 
 struct ipsec_mb_state {
     _Alignas(16) uint8_t schedule[SCHEDULE_LEN]; /* of the key's direction */
+    unsigned rounds;
 };
 
 /*
@@ -121,6 +124,7 @@ static sealane_result ipsec_mb_key_init(void *state, const cbc_key *cbc)
 
     if (m == NULL)
         return SEALANE_MEMORY;
+    s->rounds = cbc->cipher->key_len == 16 ? 10 : 14; /* FIPS 197, figure 4 */
     if (cbc->cipher->key_len == 16)
         IMB_AES_KEYEXP_128(m->all, cbc->secret, encrypt, decrypt);
     else
@@ -286,7 +290,10 @@ static void ipsec_mb_seal(cbc_op *const ops[], void *const states[], size_t coun
     macs_of_ciphertext(ops, count);
 }
 
-/* CBC decryption needs no lanes: its blocks are independent, and a job is done when submitted. */
+/*
+ * CBC decryption needs no lanes: its blocks are independent. A job is done when submitted; the library's wide
+ * vectors make up for what it costs from JOB_FROM bytes on (measured on Zen 5).
+ */
 static void ipsec_mb_decrypt(cbc_op *const ops[], void *const states[], size_t count)
 {
     struct managers *m = managers_get();
@@ -294,8 +301,15 @@ static void ipsec_mb_decrypt(cbc_op *const ops[], void *const states[], size_t c
     all_set(ops, count, m == NULL ? SEALANE_INTERNAL : SEALANE_OK);
     if (m == NULL)
         return;
-    for (size_t i = 0; i < count; i++)
-        cipher_job(m->all, ops[i], states[i], ops[i]->in, cbc_opened_room(ops[i]->key, ops[i]->len));
+    for (size_t i = 0; i < count; i++) {
+        const struct ipsec_mb_state *state = states[i];
+        const size_t len = cbc_opened_room(ops[i]->key, ops[i]->len);
+
+        if (len < JOB_FROM)
+            cbc_aesni_decrypt(state->schedule, state->rounds, ops[i]->in, len, ops[i]->out);
+        else
+            cipher_job(m->all, ops[i], state, ops[i]->in, len);
+    }
     jobs_flush(m->all);
 }
 
