@@ -76,7 +76,7 @@ static void lane_begin(sha_id id, struct lane *lane, const hmac_op *op)
     lane->first_blocks = message_len >= row->block_len;
     lane->whole_blocks = message_len / row->block_len - lane->first_blocks;
     lane->last_blocks = rest + 1 + row->length_len > row->block_len ? 2 : 1;
-    memset(lane->last, 0, sizeof(lane->last));
+    memset(lane->last, 0, lane->last_blocks * row->block_len);
     if (lane->first_blocks == 1) {
         memcpy(lane->first, op->header, HMAC_HEADER_LEN);
         memcpy(lane->first + HMAC_HEADER_LEN, op->body, row->block_len - HMAC_HEADER_LEN);
@@ -88,6 +88,13 @@ static void lane_begin(sha_id id, struct lane *lane, const hmac_op *op)
     }
     lane->last[rest] = 0x80;
     length_put(id, message_len, lane->last + lane->last_blocks * row->block_len);
+}
+
+static void lane_wipe(sha_id id, struct lane *lane)
+{
+    wipe(&lane->state, sizeof(lane->state));
+    wipe(lane->first, lane->first_blocks * sha_rows[id].block_len);
+    wipe(lane->last, lane->last_blocks * sha_rows[id].block_len);
 }
 
 static void lanes_run(sha_id id, struct lane lanes[], size_t count)
@@ -122,7 +129,8 @@ void hmac_compute_many(sha_id id, const hmac_op ops[], size_t count)
         lanes_run(id, lanes, n);
         for (size_t i = 0; i < n; i++)
             sha_store(id, &lanes[i].state, ops[i].mac);
-        wipe(lanes, n * sizeof(lanes[0]));
+        for (size_t i = 0; i < n; i++)
+            lane_wipe(id, &lanes[i]);
         ops += n;
         count -= n;
     }

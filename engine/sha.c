@@ -24,7 +24,7 @@ static void ni_ask(void)
     ni_present = sha_ni_present();
 }
 
-static bool ni_has(sha_id id)
+bool sha_is_quick(sha_id id)
 {
     return id != SHA_ID_384 && pthread_once(&ni_once, ni_ask) == 0 && ni_present;
 }
@@ -90,7 +90,7 @@ void sha_blocks(sha_id id, sha_state *state, const uint8_t *data, size_t blocks)
 
     if (len == 0)
         return;
-    if (ni_has(id))
+    if (sha_is_quick(id))
         sha_ni_one(id, state, data, blocks);
     else if (id == SHA_ID_1)
         blocks_1(state, data, len);
@@ -143,7 +143,7 @@ static void many_in_pairs(sha_id id, sha_run runs[], size_t count)
 
 void sha_blocks_many(sha_id id, sha_run runs[], size_t count)
 {
-    if (ni_has(id)) {
+    if (sha_is_quick(id)) {
         many_in_pairs(id, runs, count);
         return;
     }

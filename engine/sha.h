@@ -11,6 +11,7 @@
 #ifndef ENGINE_SHA_H
 #define ENGINE_SHA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -49,6 +50,9 @@ typedef struct sha_run {
     const uint8_t *data;
     size_t blocks;
 } sha_run;
+
+/* Has this CPU instructions for it, and with them two messages at the cost of little more than one? */
+bool sha_is_quick(sha_id id);
 
 /* The same as sha_blocks() for each, side by side where this CPU gains by it. */
 void sha_blocks_many(sha_id id, sha_run runs[], size_t count);
