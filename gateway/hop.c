@@ -207,13 +207,14 @@ struct hop *hop_open(struct loop *loop, struct config *config, const struct dest
 }
 
 bool hop_recipient(struct hop *hop, const struct envelope *envelope, const struct path *recipient,
-                   const struct recipient_parameters *params)
+                   const struct recipient_parameters *params, bool data_follows)
 {
     bool found = hop->io != NULL || hop->lookup != NULL || hop->hosts != NULL;
 
     hop->envelope = envelope;
     hop->recipient = recipient;
     hop->recipient_params = params;
+    hop->data_follows = data_follows;
     if (!found && !hop_find(hop)) {
         hop_leave(hop, false);
         return false;
@@ -228,7 +229,13 @@ bool hop_recipient(struct hop *hop, const struct envelope *envelope, const struc
 void hop_data(struct hop *hop)
 {
     io_deadline(hop->io, hop_timeouts(hop)->data);
-    hop_command(hop, STATE_DATA, "DATA");
+    if (hop->data_sent) {
+        hop->data_sent = false;
+        hop->state = STATE_DATA;
+        io_resume(hop->io); /* its answer may be here */
+    } else {
+        hop_command(hop, STATE_DATA, "DATA");
+    }
 }
 
 size_t hop_room(const struct hop *hop)
@@ -264,7 +271,7 @@ void hop_release(struct hop *hop)
     hop->recipient = NULL;
     if (hop->state == STATE_READY && !hop->mail_open) {
         hop_park(hop);
-    } else if (hop->state == STATE_READY) {
+    } else if (hop->state == STATE_READY && !hop->data_sent) {
         io_deadline(hop->io, hop_timeouts(hop)->envelope);
         hop_command(hop, STATE_RSET, "RSET");
     } else if (hop->state != STATE_RSET) {

@@ -49,11 +49,12 @@ struct envelope {
 struct hop *hop_open(struct loop *loop, struct config *config, const struct destination *destination,
                      hop_handler handler, void *owner);
 /*
- * MAIL if this transaction has had none, then RCPT. All three must stay as they are until the event. False: out of
- * memory, and the hop is gone.
+ * MAIL if this transaction has had none, then RCPT. All three must stay as they are until the event. With
+ * `data_follows` the owner promises to call hop_data next if this recipient or one before it is taken: then DATA goes
+ * out at once behind RCPT. False: out of memory, and the hop is gone.
  */
 bool hop_recipient(struct hop *hop, const struct envelope *envelope, const struct path *recipient,
-                   const struct recipient_parameters *params);
+                   const struct recipient_parameters *params, bool data_follows);
 void hop_data(struct hop *hop);
 size_t hop_room(const struct hop *hop);
 void hop_wait_room(struct hop *hop);

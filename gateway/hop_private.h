@@ -21,6 +21,9 @@ enum hop_state {
     STATE_MAIL,
     STATE_RCPT,
     STATE_DATA,
+    STATE_VAIN_DATA, /* DATA went out behind the only RCPT, which was refused */
+    STATE_VAIN_DOT,  /* ... and was taken all the same */
+    STATE_VAIN_RSET,
     STATE_CONTENT,
     STATE_FINAL,
     STATE_RSET,
@@ -66,8 +69,10 @@ struct hop {
     const struct envelope *envelope; /* asked for and not answered yet */
     const struct path *recipient;
     const struct recipient_parameters *recipient_params;
-    bool mail_open; /* the next hop has a transaction of ours */
-    bool rcpt_sent;
+    bool mail_open;             /* the next hop has a transaction of ours */
+    bool rcpt_sent, rcpt_taken; /* taken: at least one recipient of this transaction */
+    bool data_follows;
+    bool data_sent; /* behind RCPT, and hop_data was not called yet */
     bool reused;
     long messages;
     enum hop_failure failure;

@@ -3,8 +3,9 @@
  * The SMTP dialogue of a hop; see hop.h.
  *
  * One switch over the state for each event that comes in: a reply, a change of the connection. At most one
- * command is unanswered, but for RCPT behind MAIL where the next hop offers PIPELINING (RFC 2920). A reply
- * that nobody asked for breaks the connection: it might otherwise be taken for the answer to the final dot.
+ * command is unanswered, but for RCPT behind MAIL and DATA behind the last RCPT where the next hop offers PIPELINING
+ * (RFC 2920). A reply that nobody asked for breaks the connection: it might otherwise be taken for the answer to the
+ * final dot.
  */
 #include "hop_private.h"
 
@@ -47,6 +48,10 @@ static void send_rcpt(struct hop *hop)
                 params->notify[0] != '\0' ? " NOTIFY=" : "", params->notify,
                 params->orcpt[0] != '\0' ? " ORCPT=" : "", params->orcpt);
     hop->rcpt_sent = true;
+    if (hop->data_follows && hop->has_pipelining) {
+        hop_command(hop, hop->state, "DATA");
+        hop->data_sent = true;
+    }
 }
 
 static void send_mail(struct hop *hop)
@@ -61,7 +66,7 @@ static void send_mail(struct hop *hop)
                 params->ret[0] != '\0' ? " RET=" : "", params->ret, params->envid[0] != '\0' ? " ENVID=" : "",
                 params->envid);
     hop->mail_refused = false;
-    hop->rcpt_sent = false;
+    hop->rcpt_sent = hop->rcpt_taken = false;
     if (hop->has_pipelining)
         send_rcpt(hop);
 }
@@ -229,6 +234,34 @@ static void on_mail_reply(struct hop *hop)
     }
 }
 
+static void on_rcpt_reply(struct hop *hop)
+{
+    if (!hop->mail_refused && is_positive(hop->reply.code)) {
+        hop->rcpt_taken = true;
+        answer_recipient(hop, &hop->reply);
+    } else if (hop->data_sent && !hop->rcpt_taken) { /* the owner will not call hop_data */
+        if (!hop->mail_refused)
+            hop->refusal = hop->reply;
+        hop->state = STATE_VAIN_DATA;
+    } else {
+        answer_recipient(hop, hop->mail_refused ? &hop->refusal : &hop->reply);
+    }
+}
+
+/* RFC 2920, 3.1: DATA may be taken even if no recipient was; then a dot ends what nobody gets. */
+static void on_vain_reply(struct hop *hop)
+{
+    hop->data_sent = false;
+    if (hop->state == STATE_VAIN_RSET) {
+        hop->mail_open = false;
+        answer_recipient(hop, &hop->refusal);
+    } else if (hop->state == STATE_VAIN_DATA && hop->reply.code == 354) {
+        hop_command(hop, STATE_VAIN_DOT, ".");
+    } else { /* whatever the server made of its transaction */
+        hop_command(hop, STATE_VAIN_RSET, "RSET");
+    }
+}
+
 static const char bad_reply[] = "451 4.5.0 Next hop broke the protocol, try again later";
 
 static void on_reply(struct hop *hop)
@@ -269,12 +302,15 @@ static void on_reply(struct hop *hop)
             fail_reply(hop, bad_reply, "MAIL");
         break;
     case STATE_RCPT:
-        if (hop->mail_refused && is_negative(reply->code))
-            answer_recipient(hop, &hop->refusal);
-        else if (!hop->mail_refused && (is_positive(reply->code) || is_negative(reply->code)))
-            answer_recipient(hop, reply);
+        if (is_negative(reply->code) || (is_positive(reply->code) && !hop->mail_refused))
+            on_rcpt_reply(hop);
         else
             fail_reply(hop, bad_reply, "RCPT");
+        break;
+    case STATE_VAIN_DATA:
+    case STATE_VAIN_DOT:
+    case STATE_VAIN_RSET:
+        on_vain_reply(hop);
         break;
     case STATE_DATA:
         if (reply->code != 354 && !is_negative(reply->code)) {
@@ -331,7 +367,9 @@ static void read_replies(struct hop *hop)
     const char *line;
     size_t len;
 
-    while (!hop->over && hop->io != NULL && hop->state != STATE_SECURING) {
+    /* An answer to DATA that comes before the owner has called hop_data waits for that. */
+    while (!hop->over && hop->io != NULL && hop->state != STATE_SECURING &&
+           !(hop->state == STATE_READY && hop->data_sent)) {
         switch (io_take_line(hop->io, REPLY_LINE_MAX, &line, &len)) {
         case IO_LINE_NONE:
             return;

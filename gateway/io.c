@@ -434,6 +434,13 @@ void io_wait_room(struct io *io)
     io_mark_unsent(io);
 }
 
+void io_hold(struct io *io, bool held)
+{
+    if (io->held && !held)
+        io_mark_unsent(io);
+    io->held = held;
+}
+
 void io_seal(struct io *io)
 {
     if (io->ssl != NULL && (io->stage == STAGE_OPEN || io->stage == STAGE_CLOSING))
@@ -473,6 +480,8 @@ static void seal_and_send(struct io *io)
     struct buffer_pool *pool = &io->loop->buffers;
 
     if (io->stage == STAGE_CONNECTING || io->stage == STAGE_DEAD || io->socket_dead || io->fd < 0)
+        return;
+    if (io->held && io->stage == STAGE_OPEN && !io->room_wanted)
         return;
     do {
         io_seal(io);

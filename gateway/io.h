@@ -81,6 +81,8 @@ size_t io_room(const struct io *io);
 bool io_write(struct io *io, const void *bytes, size_t len);
 /* Asks for one IO_ROOM. */
 void io_wait_room(struct io *io);
+/* While it is held, what is written waits, to go out with what comes behind it. io_close lets go by itself. */
+void io_hold(struct io *io, bool held);
 /* Seals what was written, now. Sending still happens at the end of the turn. */
 void io_seal(struct io *io);
 

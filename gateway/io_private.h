@@ -45,8 +45,9 @@ struct io {
     bool paused;
     bool fresh;                /* IO_INPUT is due */
     bool room_wanted, blocked; /* blocked: the socket takes nothing now */
-    bool eof;                  /* the socket's */
-    bool ended;                /* nothing more will come into text_in */
+    bool held;
+    bool eof;   /* the socket's */
+    bool ended; /* nothing more will come into text_in */
     bool eof_told, broken_told, connected_untold;
     bool socket_dead, shut;
     size_t swallowed; /* while closing */

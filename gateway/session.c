@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HOLD_MS 1000 /* see hold_answers */
+
 struct sender session_sender(const struct session *s)
 {
     return (struct sender){.receive = s->receive,
@@ -119,6 +121,7 @@ void session_leave_if_draining(struct session *s)
 void session_stop_waiting(struct session *s)
 {
     s->waiting = WAIT_NOTHING;
+    io_hold(s->io, false);
     io_deadline(s->io, session_settings(s)->timeouts.command);
     io_resume(s->io);
 }
@@ -290,14 +293,26 @@ static void take_proxy(struct session *s)
 
 /* ---- Events ---- */
 
-static void take_input(struct session *s)
+/*
+ * RFC 2920, 3.2: the answers to commands that came together go out together. While the next hop is asked for the second,
+ * the first one's answer waits; unless that takes long, since each must come within the sender's patience.
+ */
+static void hold_answers(struct session *s)
+{
+    uint64_t now = loop_now(s->loop);
+    bool asking = s->waiting == WAIT_RECIPIENT || s->waiting == WAIT_DATA;
+
+    if (!asking)
+        s->held_since = 0;
+    else if (s->held_since == 0)
+        s->held_since = now;
+    io_hold(s->io, asking && now - s->held_since < HOLD_MS);
+}
+
+static void take_lines(struct session *s)
 {
     bool more = true;
 
-    if (s->waiting == WAIT_PROXY) {
-        take_proxy(s);
-        return;
-    }
     while (more && s->io != NULL && s->waiting == WAIT_NOTHING) {
         if (io_room(s->io) < REPLY_OUT_MAX) { /* it does not read our answers: nothing more is looked at */
             io_pause(s->io);
@@ -306,6 +321,17 @@ static void take_input(struct session *s)
         }
         more = s->state == SESSION_DATA ? session_take_content(s) : session_take_command(s);
     }
+}
+
+static void take_input(struct session *s)
+{
+    if (s->waiting == WAIT_PROXY) {
+        take_proxy(s);
+        return;
+    }
+    take_lines(s);
+    if (s->io != NULL)
+        hold_answers(s);
 }
 
 static void on_sender_gone(struct session *s, bool broken)

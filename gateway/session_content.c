@@ -56,8 +56,6 @@ void session_begin_content(struct session *s)
                                     .header = (size_t)l->header_size,
                                     .hops = (unsigned)l->hops,
                                     .message = (uint64_t)l->message_size};
-    struct sender sender = session_sender(s);
-    char received[RECEIVED_MAX];
 
     /* What the queue has had before is not given to it again, whatever came in between: no loop can form. */
     if (s->tx->queued) {
@@ -65,8 +63,6 @@ void session_begin_content(struct session *s)
         limits.mark = s->tx->mark;
     }
     content_start(&s->tx->content, &limits);
-    hop_write(s->hop, received,
-              transaction_received(s->tx, &sender, session_settings(s)->hostname, received, sizeof received));
     session_say(s, "354 Go ahead, end with <CRLF>.<CRLF>");
     s->state = SESSION_DATA;
     s->window_ms = s->window_bytes = 0;
@@ -74,6 +70,17 @@ void session_begin_content(struct session *s)
 }
 
 /* ---- The stream ---- */
+
+/* Our Received field goes out with the first of the message, not alone. */
+static void put_received(struct session *s)
+{
+    struct sender sender = session_sender(s);
+    char received[RECEIVED_MAX];
+
+    s->tx->received_put = true;
+    hop_write(s->hop, received,
+              transaction_received(s->tx, &sender, session_settings(s)->hostname, received, sizeof received));
+}
 
 void session_refuse_content(struct session *s, const struct reply *verdict)
 {
@@ -131,6 +138,8 @@ bool session_take_content(struct session *s)
 
     if (len == 0)
         return false;
+    if (!s->tx->received_put && !s->tx->refused)
+        put_received(s);
     room = s->tx->refused ? len : hop_room(s->hop);
     if (room == 0) {
         wait_for_room(s);

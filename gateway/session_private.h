@@ -52,6 +52,7 @@ struct session {
     char last_id[32]; /* of the message that this is about */
     long errors, bad_recipients;
     uint64_t began, messages;
+    uint64_t held_since; /* loop_now; 0 while no answer is held back */
 
     /* Only while there is a transaction: an idle connection is small. */
     struct transaction *tx;

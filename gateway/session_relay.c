@@ -14,6 +14,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static void on_hop(void *owner, enum hop_event event, const struct reply *reply);
 
@@ -33,6 +34,15 @@ static bool open_hop(struct session *s)
     return s->hop != NULL;
 }
 
+/* The sender has said DATA already, behind the recipient that is asked for. */
+static bool data_follows(const struct session *s)
+{
+    size_t len;
+    const char *next = (const char *)io_peek(s->io, &len);
+
+    return len >= 6 && strncasecmp(next, "DATA\r\n", 6) == 0;
+}
+
 /* Out of memory is the one thing that is known at once. */
 static bool ask(struct session *s, enum waiting what, const struct path *recipient,
                 const struct recipient_parameters *params)
@@ -40,7 +50,7 @@ static bool ask(struct session *s, enum waiting what, const struct path *recipie
     if (!open_hop(s))
         return false;
     session_start_waiting(s, what);
-    if (hop_recipient(s->hop, &s->tx->envelope, recipient, params))
+    if (hop_recipient(s->hop, &s->tx->envelope, recipient, params, what == WAIT_RECIPIENT && data_follows(s)))
         return true;
     s->hop = NULL;
     return false;

@@ -20,6 +20,7 @@ struct transaction {
     struct path recipient; /* the one being asked for */
     struct recipient_parameters recipient_params;
     struct content content;
+    bool received_put; /* our Received field was passed on */
     bool refused; /* nothing more goes to the next hop; `verdict` is what the sender is told at the end */
     struct reply verdict;
 
