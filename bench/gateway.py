@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Compares sealane-gateway with its peers: starts each with the settings in bench/peers/, sends the same load through them in
-turn with bench-gateway, and reports rates, delays and the processor time that each of them took per message.
+turn with bench-gateway, and reports rates, delays and the processor time that each of them took per message. Peers: Postfix and
+Exim (where root has them; $EXIM names another program), Haraka (npm install Haraka; $HARAKA names bin/haraka).
 
 A ratio is always of two measurements of the same round (A B A B ...), and the median of the rounds is given with its spread.
 What was sent is compared when it arrives: a line that says lost or twice is not zero is a failure."""
@@ -9,6 +10,7 @@ import argparse
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -23,9 +25,9 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 SCENARIOS = {
     # name: (options of bench-gateway load, subjects that are compared with sealane, what is divided)
-    "full-4k": (["--size", "4096"], ["postfix-proxy", "postfix-queue"]),
+    "full-4k": (["--size", "4096"], ["postfix-proxy", "postfix-queue", "exim", "haraka"]),
     "resumed-4k": (["--size", "4096", "--resume"], ["postfix-proxy"]),
-    "ten-64k": (["--size", "65536", "--messages", "10"], ["postfix-proxy", "postfix-queue"]),
+    "ten-64k": (["--size", "65536", "--messages", "10"], ["postfix-proxy", "postfix-queue", "exim", "haraka"]),
     "ten-4k": (["--size", "4096", "--messages", "10"], ["postfix-proxy"]),
     "ten-1m": (["--size", "1048576", "--messages", "10"], ["postfix-proxy"]),
 }
@@ -120,25 +122,72 @@ route "out" {{ next_hop = "127.0.0.1:{bench.sink_port}" tls = "{tls}" messages =
                    env=dict(os.environ, **(env or {})))
 
 
-class Postfix(Subject):
-    """Settings from bench/peers/NAME; needs root, as Postfix does."""
+class Peer(Subject):
+    """Somebody else's program, with the settings in bench/peers/NAME."""
 
     def __init__(self, folder, bench, name):
         super().__init__(name, folder)
-        for part in ("queue", "data", "log", "etc"):
-            (self.folder / part).mkdir()
         for part in [self.folder, *self.folder.parents][:3]:
             os.chmod(part, 0o755)
-        shutil.chown(self.folder / "data", "postfix", "postfix")
-        for file in ("main.cf", "master.cf"):
-            text = (TOP / "bench/peers" / name / file).read_text()
+        for file in (path for path in (TOP / "bench/peers" / name).rglob("*") if path.is_file()):
+            text = file.read_text()
             for key, value in (("DIR", self.folder), ("PORT", self.port), ("SINK", bench.sink_port), ("KEY", bench.key),
                                ("CHAIN", bench.chain)):
                 text = text.replace(f"@{key}@", str(value))
-            (self.folder / "etc" / file).write_text(text)
+            to = self.folder / "etc" / file.relative_to(TOP / "bench/peers" / name)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            to.write_text(text)
+
+
+class Haraka(Peer):
+    def __init__(self, folder, bench, name):
+        super().__init__(folder, bench, name)
+        # As `haraka -i` does: without it no connection is served.
+        shutil.copy(pathlib.Path(haraka()).resolve().parent.parent / "config/connection.ini", self.folder / "etc/config")
+        self.start([haraka(), "-c", str(self.folder / "etc")])
+
+
+class Exim(Peer):
+    def __init__(self, folder, bench, name):
+        super().__init__(folder, bench, name)
+        key = shutil.copy(bench.key, self.folder / "key.pem")
+        for part in ("spool", "log"):
+            (self.folder / part).mkdir()
+            shutil.chown(self.folder / part, "mail", "mail")
+        shutil.chown(key, "mail", "mail")
+        self.start([exim(), "-bdf", "-C", str(self.folder / "etc/exim.conf")])
+
+
+class Postfix(Peer):
+    """Needs root, as Postfix does."""
+
+    def __init__(self, folder, bench, name):
+        super().__init__(folder, bench, name)
+        for part in ("queue", "data", "log"):
+            (self.folder / part).mkdir()
+        shutil.chown(self.folder / "data", "postfix", "postfix")
         etc = str(self.folder / "etc")
         subprocess.run(["postfix", "-c", etc, "check"], check=False, capture_output=True)
         self.start(["/usr/lib/postfix/sbin/master", "-c", etc, "-d"])
+
+
+PEERS = {"postfix-proxy": Postfix, "postfix-queue": Postfix, "exim": Exim, "haraka": Haraka}
+
+
+def exim():
+    return os.environ.get("EXIM") or shutil.which("exim4")
+
+
+def haraka():
+    return os.environ.get("HARAKA") or shutil.which("haraka")
+
+
+def find_peers():
+    root = os.geteuid() == 0
+    there = {"postfix-proxy": os.path.exists("/usr/lib/postfix/sbin/master") and root, "exim": exim() and root,
+             "haraka": haraka()}
+    there["postfix-queue"] = there["postfix-proxy"]
+    return [name for name in PEERS if there[name]]
 
 
 class Bench:
@@ -161,7 +210,7 @@ class Bench:
     def subject(self, name):
         if name not in self.subjects:
             self.subjects[name] = (Sealane(self.folder, self, **self.token()) if name == "sealane"
-                                   else Postfix(self.folder, self, name))
+                                   else PEERS[name](self.folder, self, name))
         return self.subjects[name]
 
     def token(self):
@@ -174,7 +223,9 @@ class Bench:
                 "extra": f'openssl_conf = "{folder}/openssl.cnf"', "env": {"SOFTHSM2_CONF": f"{folder}/softhsm2.conf"}}
 
     def load(self, subject, arguments, seconds=None, senders=None):
-        before = processor_seconds(subject.process.pid)
+        watched = {"cpu_ms": subject.process.pid, "sink_cpu_ms": self.sink.pid}
+        before = {name: processor_seconds(pid) for name, pid in watched.items()}
+        own = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([self.program("bench/bench-gateway"), "load", "--ledger", self.ledger, "--port",
                                str(subject.port), "--senders", str(senders or self.options.senders), "--seconds",
                                str(seconds or self.options.seconds), *arguments], capture_output=True, text=True,
@@ -182,7 +233,13 @@ class Bench:
         if not done.stdout:
             die(f"{subject.name}: {done.stderr}")
         result = json.loads(done.stdout)
-        result["cpu_ms"] = (processor_seconds(subject.process.pid) - before) * 1000 / max(1, result["messages"])
+        if not result["messages"]:
+            die(f"{subject.name}: no message went through: {result}")
+        each = 1000 / result["messages"]
+        for name, pid in watched.items():
+            result[name] = (processor_seconds(pid) - before[name]) * each
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        result["load_cpu_ms"] = (used.ru_utime + used.ru_stime - own.ru_utime - own.ru_stime) * each
         if result["corrupted"] or result["twice"] or (result["lost"] and subject.name != "postfix-queue"):
             print(f"{subject.name}: NOT ALL WELL: {result}", file=sys.stderr)
             self.failed = True
@@ -194,7 +251,10 @@ class Bench:
         for subject in self.subjects.values():
             subject.stop()
         self.sink.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        os.environ.get("KEEP") or shutil.rmtree(self.folder, ignore_errors=True)
+
+
+FIGURES = ("rate", "p50_ms", "p99_ms", "p999_ms", "cpu_ms", "load_cpu_ms", "sink_cpu_ms")
 
 
 def spread(values):
@@ -213,9 +273,10 @@ def compare(bench, name, rows):
             rounds[subject].append(bench.load(bench.subject(subject), arguments))
     print(f"\n{name}: {' '.join(arguments)}, {bench.options.senders} senders, {bench.options.rounds} rounds of "
           f"{bench.options.seconds} s")
-    print(f"{'':16} {'messages/s':>11} {'p50 ms':>8} {'p99 ms':>8} {'p99.9 ms':>9} {'CPU ms/message':>15}   compared")
+    print(f"{'':16} {'messages/s':>11} {'p50 ms':>8} {'p99 ms':>8} {'p99.9 ms':>9} {'CPU ms':>8} {'sender':>7} {'sink':>6}   "
+          f"compared (CPU: of one message, of the subject and of what measures it)")
     for subject, results in rounds.items():
-        middle = {key: statistics.median(r[key] for r in results) for key in ("rate", "p50_ms", "p99_ms", "p999_ms", "cpu_ms")}
+        middle = {key: statistics.median(r[key] for r in results) for key in FIGURES}
         text = ""
         row = {"scenario": name, "subject": subject, **middle}
         if subject != "sealane":
@@ -225,7 +286,7 @@ def compare(bench, name, rows):
                     f"1/{cheaper[0]:.2f} of its CPU ({cheaper[1]:.2f} to {cheaper[2]:.2f})")
             row.update(rate_ratio=faster, cpu_ratio=cheaper)
         print(f"{subject:16} {middle['rate']:11.1f} {middle['p50_ms']:8.2f} {middle['p99_ms']:8.2f} {middle['p999_ms']:9.2f} "
-              f"{middle['cpu_ms']:15.3f}   {text}", flush=True)
+              f"{middle['cpu_ms']:8.3f} {middle['load_cpu_ms']:7.3f} {middle['sink_cpu_ms']:6.3f}   {text}", flush=True)
         rows.append(row)
 
 
@@ -278,10 +339,10 @@ def main():
     parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}, half-load, idle; all without any")
     options = parser.parse_args()
     options.key_type = ["rsa:2048"] if options.rsa else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    postfix = os.path.exists("/usr/lib/postfix/sbin/master") and os.geteuid() == 0
-    options.peers = ["postfix-proxy", "postfix-queue"] if postfix else []
-    if not postfix:
-        print("Postfix is not installed, or this is not root: no peers")
+    options.peers = find_peers()
+    postfix = "postfix-proxy" in options.peers
+    print(f"peers: {', '.join(options.peers) or 'none'}; left out, as they are not installed or need root: "
+          f"{', '.join(name for name in PEERS if name not in options.peers) or 'none'}")
     bench, rows = Bench(options), []
     try:
         for name in options.scenarios or [*SCENARIOS, *(["half-load"] if postfix else []), *(["idle"] if options.idle else [])]:

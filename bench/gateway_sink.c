@@ -203,6 +203,7 @@ int sink_run(const struct sink_options *options, struct ledger *shared)
     ledger = shared;
     if (options->chain != NULL) {
         tls = SSL_CTX_new(TLS_server_method());
+        SSL_CTX_set_read_ahead(tls, 1);
         SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
         if (SSL_CTX_use_certificate_chain_file(tls, options->chain) != 1 ||
             SSL_CTX_use_PrivateKey_file(tls, options->key, SSL_FILETYPE_PEM) != 1) {

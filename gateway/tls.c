@@ -99,6 +99,9 @@ void tls_library_close(struct tls_library *library)
 
 /* ---- Contexts ---- */
 
+/* AES-128 first: it takes 2/3 of the time of AES-256, and the handshake's SHA-256 much less than SHA-384. */
+#define DEFAULT_SUITES "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+
 struct parameter {
     const struct setting *setting;
     const char *key;
@@ -123,6 +126,7 @@ static bool set_parameters(const struct tls_making *m, SSL_CTX *ctx, const struc
     /* RFC 9325: nothing below TLS 1.2, no compression, no renegotiation. */
     SSL_CTX_set_min_proto_version(ctx, tls13 ? TLS1_3_VERSION : TLS1_2_VERSION);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_ciphersuites(ctx, DEFAULT_SUITES);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (rows[i].setting->text == NULL)
             continue;

@@ -19,9 +19,7 @@
 #include <openssl/rand.h>
 
 /* RFC 9325, 4.1 and 4.2: forward secrecy always; CBC last, for senders that have nothing better. */
-#define DEFAULT_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES"
-/* AES-128 first: it takes 2/3 of the time of AES-256, and the handshake's SHA-256 much less than SHA-384. */
-#define DEFAULT_SUITES   "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+#define DEFAULT_CIPHERS  "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES"
 #define CERTIFICATES_MAX 64u /* bits of tls_identity.certificates */
 
 /* ---- Callbacks of the handshake ---- */
@@ -169,8 +167,6 @@ static SSL_CTX *new_context(const struct tls_making *m, const struct receive_set
         return NULL;
     if (r->parameters.ciphers.text == NULL)
         SSL_CTX_set_cipher_list(ctx, DEFAULT_CIPHERS);
-    if (r->parameters.suites.text == NULL)
-        SSL_CTX_set_ciphersuites(ctx, DEFAULT_SUITES);
     SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
     SSL_CTX_set_app_data(ctx, server);
