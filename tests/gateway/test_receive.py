@@ -206,6 +206,7 @@ class Proxy(ReceiveTest):
                 peer = raw_connect(gateway.port)
                 peer.send(header)
                 self.assertEqual(peer.until_closed(), b"")
+        gateway.wait_line("proxy_refused", 10)
         self.assertEqual(len(gateway.events("proxy_refused")), 10)
 
     def test_bytes_behind_the_header_are_pregreet(self):

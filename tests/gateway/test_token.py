@@ -106,6 +106,7 @@ class Token(GatewayTest):
             self.assertEqual(arrived, MESSAGE)
             self.assertIn("with ESMTPS", received)
             self.assertEqual(self.count.signatures(), before + 1)
+        gateway.wait_line("transaction", 3)
         rows = gateway.events("transaction")
         self.assertEqual([row["key"] for row in rows[:2]], ["RSA", "EC"])
         self.assertNotIn(rows[0]["sealed_by"], ("none", "libcrypto"))
