@@ -5,6 +5,7 @@ Nothing here waits for a time to pass: everything waits for an event (a log line
 one number, PATIENCE, only ends a test whose event never comes.
 """
 import asyncio
+import atexit
 import json
 import os
 import queue
@@ -14,6 +15,7 @@ import signal
 import smtplib
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,7 @@ import unittest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 
-PATIENCE = 60
+PATIENCE = int(os.environ.get("PATIENCE", 60))
 
 GATEWAY = os.environ.get("SEALANE_GATEWAY")
 
@@ -265,11 +267,23 @@ class Peer:
                 return data
             data += more
 
+    def message(self):
+        """The lines of a message up to its final dot."""
+        lines = []
+        while (line := self.line()) != ".":
+            lines.append(line)
+        return lines
+
     def start_tls(self, context, name="gateway.test"):
         assert not self.held, self.held
         self.socket = context.wrap_socket(self.socket, server_hostname=name)
 
     def close(self):
+        self.socket.close()
+
+    def reset(self):
+        """Ends the connection by RST."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
 
@@ -324,12 +338,10 @@ class GatewayTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.shared = tempfile.mkdtemp(prefix="sealane-gateway-")
-        cls.certificates = Certificates(cls.shared)
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.shared)
+        if not hasattr(GatewayTest, "shared"):  # once for all classes of a program
+            GatewayTest.shared = tempfile.mkdtemp(prefix="sealane-gateway-")
+            atexit.register(shutil.rmtree, GatewayTest.shared)
+            GatewayTest.certificates = Certificates(GatewayTest.shared)
 
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="test-", dir=self.shared)

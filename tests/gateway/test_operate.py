@@ -181,6 +181,8 @@ class Control(OperateTest):
         keeper.gate.set()
         self.assertTrue(busy.reply().startswith("250 "))
         self.assertTrue(busy.reply().startswith("421 "))
+        idle.close()
+        busy.close()
         self.assertEqual(gateway.process.wait(PATIENCE), 0)
         self.assertFalse(os.path.exists(self.control))
 

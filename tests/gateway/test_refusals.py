@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must not go through does not: bad input from senders, bad next hops, both dying at any point."""
 import os
+import select
 import signal
 import socket
 import ssl
-import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from support import (GatewayTest, Gateway, PATIENCE, Peer, client_context, greeted, main, raw_connect,
                      secured, stuffed,
@@ -20,12 +21,6 @@ def envelope(peer, params=""):
     answer = peer.ask("RCPT TO:<b@hop.test>")
     assert answer.startswith("250"), answer
     assert peer.ask("DATA").startswith("354")
-
-
-def reset(peer):
-    """Ends the connection by RST."""
-    peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.socket.close()
 
 
 class Senders(GatewayTest):
@@ -75,31 +70,42 @@ class Senders(GatewayTest):
         self.assertTrue(peer.ask("NOOP").startswith("250"))
         self.assertTrue(peer.ask("STARTTLS").startswith("220"))
 
-    def smuggle(self, body, expected):
-        keeper, port = self.start_hop()
-        gateway = self.start(port)
-        peer = greeted(gateway.port)
+    def smuggle(self, gateway, connect, pieces, expected):
+        peer = connect()
         envelope(peer)
-        peer.send(body + b"\r\n.\r\n")
+        for piece in pieces:
+            peer.send(piece)
         answer = peer.reply()
         self.assertTrue(answer.startswith(expected), answer)
         self.assertTrue(peer.ask("NOOP").startswith("250"), "the connection is in step")
-        self.expect_nothing_delivered(keeper, gateway)
+        peer.close()
 
     def test_smuggling(self):
+        """In one piece, byte by byte, and a TLS record for each byte."""
+        keeper, port = self.start_hop()
+        gateway = self.start(port)
         inner = b"MAIL FROM:<evil@client.test>\r\nRCPT TO:<b@hop.test>\r\nDATA\r\nSubject: evil\r\n\r\nevil"
         for name, end in {"LF . LF": b"\n.\n", "LF . CRLF": b"\n.\r\n", "CR . CR": b"\r.\r",
                           "CR . CRLF": b"\r.\r\n",
                           "CRLF . LF": b"\r\n.\n", "CRLF . CR": b"\r\n.\r", "CRLF NUL . CRLF": b"\r\n\0.\r\n",
                           "CRLF . NUL CRLF": b"\r\n.\0\r\n", "CRLF LF . CRLF": b"\r\n\n.\r\n",
                           "CR CRLF . CRLF": b"\r\r\n.\r", "LF CR . CR LF": b"\n\r.\r\n"}.items():
-            with self.subTest(end=name):
-                self.smuggle(b"Subject: x\r\n\r\nhello" + end + inner, "550 5.6.0")
+            whole = b"Subject: x\r\n\r\nhello" + end + inner + b"\r\n.\r\n"
+            cut = [whole[at:at + 1] for at in range(len(whole))]
+            for way, connect, pieces in (("at once", lambda: greeted(gateway.port), [whole]),
+                                         ("in bytes", lambda: greeted(gateway.port), cut),
+                                         ("in records", lambda: secured(gateway.port, self.certificates), cut)):
+                with self.subTest(end=name, way=way):
+                    self.smuggle(gateway, connect, pieces, "550 5.6.0")
+        self.expect_nothing_delivered(keeper, gateway)
 
     def test_bare_cr_lf_and_nul_in_content(self):
+        keeper, port = self.start_hop()
+        gateway = self.start(port)
         for name, body in {"CR": b"a\rb", "LF": b"a\nb", "NUL": b"a\0b", "CR at end": b"a\r\r\nb"}.items():
             with self.subTest(bad=name):
-                self.smuggle(b"Subject: x\r\n\r\n" + body, "550 5.6.0")
+                self.smuggle(gateway, lambda: greeted(gateway.port), [b"Subject: x\r\n\r\n" + body + b"\r\n.\r\n"], "550 5.6.0")
+        self.expect_nothing_delivered(keeper, gateway)
 
     def test_bare_cr_lf_and_nul_in_commands(self):
         _, port = self.start_hop()
@@ -223,8 +229,16 @@ class Senders(GatewayTest):
         gateway = self.start(port)
         peer = raw_connect(gateway.port)
         peer.reply()
-        peer.send("POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\nMAIL FROM:<a@b.test>\r\n")
-        self.assertEqual(peer.until_closed(), b"554 5.5.1 This is not a web server\r\n")
+        peer.close()
+        for verb in ("GET", "HEAD", "POST", "PUT", "CONNECT", "OPTIONS", "PRI"):
+            for connect in (raw_connect, greeted):
+                with self.subTest(verb=verb, connect=connect.__name__):
+                    peer = connect(gateway.port)
+                    if connect is raw_connect:
+                        peer.reply()
+                    peer.send(f"{verb} / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\nMAIL FROM:<a@b.test>\r\n")
+                    self.assertEqual(peer.until_closed(), b"554 5.5.1 This is not a web server\r\n")
+                    peer.close()
 
     def test_talking_before_the_banner(self):
         _, port = self.start_hop()
@@ -239,12 +253,19 @@ class Senders(GatewayTest):
     def test_alpn(self):
         _, port = self.start_hop()
         gateway = self.start(port)
-        for offered, good in ((["smtp"], True), (["http/1.1", "smtp"], True), (["http/1.1"], False),
-                              (["h2"], False)):
-            with self.subTest(offered=offered):
-                peer = greeted(gateway.port)
-                peer.ask("STARTTLS")
-                context = client_context(self.certificates)
+        implicit = self.start(port, tls="implicit")
+        for offered, good, version, through in (
+                (["smtp"], True, "TLSv1_3", gateway), (["http/1.1", "smtp"], True, "TLSv1_3", gateway),
+                (["http/1.1"], False, "TLSv1_3", gateway), (["h2"], False, "TLSv1_3", gateway),
+                (["ftp", "imap", "pop3"], False, "TLSv1_2", gateway), (["smtp"], True, "TLSv1_2", gateway),
+                (["h2", "http/1.1"], False, "TLSv1_3", implicit), (["smtp"], True, "TLSv1_3", implicit)):
+            with self.subTest(offered=offered, version=version, implicit=through is implicit):
+                peer = raw_connect(through.port)
+                if through is gateway:
+                    peer.reply()
+                    peer.ask("EHLO client.test")
+                    peer.ask("STARTTLS")
+                context = client_context(self.certificates, version=ssl.TLSVersion[version])
                 context.set_alpn_protocols(offered)
                 if good:
                     peer.start_tls(context)
@@ -296,24 +317,47 @@ class Senders(GatewayTest):
     def test_timeouts(self):
         """Waits for the gateway to lose patience; only the one timeout that each row is about is short."""
         _, port = self.start_hop()
-        gateway = self.start(port, extra="timeouts { command = 1 }")
-        silent = raw_connect(gateway.port)
-        self.assertIn(b"\r\n421 4.4.2", silent.until_closed())
-        dripping = raw_connect(gateway.port)
-        dripping.reply()
-        dripping.send("NOO")
-        self.assertTrue(dripping.until_closed().startswith(b"421 4.4.2"))
-        gateway = self.start(port, extra="timeouts { handshake = 1 }")
-        shaking = greeted(gateway.port)
+        commands = self.start(port, extra="timeouts { command = 1 }")
+        handshakes = self.start(port, extra="timeouts { handshake = 1 }")
+        messages = self.start(port, extra="timeouts { rate_window = 1 }")
+        silent, half, shaking, slow = [f(g.port) for f, g in ((raw_connect, commands), (raw_connect, commands),
+                                                              (greeted, handshakes), (greeted, messages))]
+        half.reply()
+        half.send("NOO")
         shaking.ask("STARTTLS")
-        self.assertEqual(shaking.until_closed(), b"")
-        self.assertEqual(gateway.wait_line("handshake_failed")["reason"], "timed out")
-        gateway = self.start(port, extra="timeouts { rate_window = 1 }")
-        slow = greeted(gateway.port)
         envelope(slow)
         slow.send("Subject: x\r\n")
+        self.assertIn(b"\r\n421 4.4.2", silent.until_closed())
+        self.assertTrue(half.until_closed().startswith(b"421 4.4.2"))
+        self.assertEqual(shaking.until_closed(), b"")
+        self.assertEqual(handshakes.wait_line("handshake_failed")["reason"], "timed out")
         self.assertTrue(slow.until_closed().startswith(b"421 4.4.2 Too slow"))
-        self.assertEqual(gateway.wait_line("transaction")["result"], "lost")
+        self.assertEqual(messages.wait_line("transaction")["result"], "lost")
+
+    def test_dripping(self):
+        """A byte now and then is no sign of life: deadlines are those of the whole command, handshake, header."""
+        _, port = self.start_hop()
+        hello = b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03" + b"\0" * 1000
+        for name, before, drip, settings in (
+                ("command", ["EHLO client.test"], b"NOOP " + b"x" * 1000, {"extra": "timeouts { command = 1 }"}),
+                ("handshake", ["EHLO client.test", "STARTTLS"], hello, {"extra": "timeouts { handshake = 1 }"}),
+                ("implicit", None, hello, {"extra": "timeouts { handshake = 1 }", "tls": "implicit"}),
+                ("PROXY", None, b"PROXY UNKNOWN " + b"x" * 80, {"extra": "timeouts { handshake = 1 }",
+                                                                "receive": 'proxy_from = {"127.0.0.1"}'})):
+            with self.subTest(name):
+                peer = raw_connect(self.start(port, **settings).port)
+                if before is not None:
+                    peer.reply()
+                    for command in before:
+                        peer.ask(command)
+                peer.socket.setblocking(False)
+                for at in range(len(drip)):
+                    if select.select([peer.socket], [], [], 0.1)[0]:
+                        break
+                    peer.send(drip[at:at + 1])
+                else:
+                    self.fail("it may drip for ever")
+                peer.close()
 
     def test_connection_limit(self):
         _, port = self.start_hop()
@@ -355,7 +399,7 @@ class SendersDying(GatewayTest):
 
         hop = self.start_script(script)
         gateway = self.start(hop.port, hop_tls="none")
-        for number, die in enumerate((Peer.close, reset)):
+        for number, die in enumerate((Peer.close, Peer.reset)):
             with self.subTest(die=die.__name__):
                 peer = greeted(gateway.port)
                 envelope(peer)
@@ -377,7 +421,7 @@ class SendersDying(GatewayTest):
         envelope(peer)
         peer.send(stuffed(MESSAGE))
         self.assertTrue(keeper.arrived.wait(PATIENCE))
-        reset(peer)
+        peer.reset()
         # The gateway must have seen the reset before the answer comes.
         wait_for_reset(gateway)
         keeper.gate.set()
@@ -437,20 +481,22 @@ class NextHops(GatewayTest):
         self.assertIn("look", gateway.wait_line("transaction")["error"])
 
     def test_replies_pass_through_at_each_stage(self):
+        keeper, port = self.start_hop()
+        gateway = self.start(port)
+        lines = 0
         for stage, where in (("MAIL", 1), ("RCPT", 1), ("DATA", 3)):
             for reply, expected in (("450 4.2.1 busy now", "450 4.2.1 busy now"),
                                     ("550 5.7.1 no", "550 5.7.1 no"),
                                     ("552 full", "552 5.0.0 full"), ("451 5.1.1 odd", "451 4.0.0 odd")):
                 with self.subTest(stage=stage, reply=reply):
-                    keeper, port = self.start_hop()
-                    gateway = self.start(port)
                     keeper.replies[stage] = reply
                     answers = self.transaction(gateway)
                     self.assertEqual(answers[where], expected)
                     self.assertEqual(len(answers), where + 1)
-                    line = gateway.wait_line("transaction")
+                    line = gateway.wait_line("transaction", lines + 1)
                     self.assertEqual(line["result"], "deferred" if reply[0] == "4" else "refused")
                     self.assertTrue(line["reply"].startswith(reply[:3]))
+                    lines += 2
                     del keeper.replies[stage]
                     self.assertEqual(self.transaction(gateway)[-1][:3], "250", "the next one is not harmed")
 
@@ -469,7 +515,7 @@ class NextHops(GatewayTest):
         self.assertEqual(gateway.wait_line("transaction")["recipients"], 2)
 
     def scripted(self, replies, **kwargs):
-        """A next hop that answers commands from a dict (None: closes), and a gateway in front of it."""
+        """A next hop that answers commands from a dict (None: closes) that may change, and a gateway in front of it."""
         def script(hop, _number, me):
             first = replies.get("banner", "220 hop.test\r\n")
             if first is None:
@@ -527,12 +573,15 @@ class NextHops(GatewayTest):
             "an endless line": ({"RCPT": "250 " + "x" * 40000 + "\r\n"}, "451 4.5.0"),
             "endless lines": ({"RCPT": "250-x\r\n" * 200 + "250 x\r\n"}, "451 4.5.0"),
         }
-        for name, (replies, expected) in rows.items():
+        now = {}
+        _, gateway = self.scripted(now, route="messages = 1")  # or the connection would be kept for the next row
+        for number, (name, (replies, expected)) in enumerate(rows.items()):
             with self.subTest(name):
-                _, gateway = self.scripted(replies)
+                now.clear()
+                now.update(replies)
                 answers = self.transaction(gateway)
                 self.assertEqual(answers[-1][:9], expected, answers)
-                line = gateway.wait_line("transaction")
+                line = gateway.wait_line("transaction", number + 1)
                 results = {"2": "delivered", "4": "deferred", "5": "refused"}
                 self.assertEqual(line["result"], results[expected[0]])
 
@@ -584,26 +633,35 @@ class NextHops(GatewayTest):
         self.assertIn("behind the reply to STARTTLS", gateway.wait_line("transaction")["error"])
 
     def test_required_tls_is_never_replaced_by_clear_text(self):
+        subjects = {}
+        for level in ("encrypt", "verify"):
+            now = {}
+            subjects[level] = (now, *self.scripted(now, hop_tls=level))
         for name, replies in {"not offered": {}, "refused": {"EHLO": "250-hop.test\r\n250 STARTTLS\r\n",
                                                              "STARTTLS": "454 4.7.0 not now\r\n"},
                               "no TLS behind it": {"EHLO": "250-hop.test\r\n250 STARTTLS\r\n",
                                                    "STARTTLS": "220 go\r\n"}}.items():
-            for level in ("encrypt", "verify"):
+            for level, (now, hop, gateway) in subjects.items():
                 with self.subTest(name, level=level):
-                    hop, gateway = self.scripted(replies, hop_tls=level)
+                    now.clear()
+                    now.update(replies)
                     self.assertEqual(self.transaction(gateway)[1][:7], "451 4.7")
                     commands = list(hop.seen.queue)
+                    self.assertTrue(commands)
                     self.assertFalse([c for c in commands if c.startswith("MAIL")], commands)
 
     def test_may_goes_on_without_tls(self):
-        for name, replies in {"not offered": {}, "refused": {"EHLO": "250-hop.test\r\n250 STARTTLS\r\n",
+        now = {}
+        _, gateway = self.scripted(now, hop_tls="may", route="messages = 1")
+        for number, (name, replies) in enumerate({"not offered": {}, "refused": {"EHLO": "250-hop.test\r\n250 STARTTLS\r\n",
                                                              "STARTTLS": "454 4.7.0 not now\r\n"},
                               "no TLS behind it": {"EHLO": "250-hop.test\r\n250 STARTTLS\r\n",
-                                                   "STARTTLS": "220 go\r\n"}}.items():
+                                                   "STARTTLS": "220 go\r\n"}}.items()):
             with self.subTest(name):
-                _, gateway = self.scripted(replies, hop_tls="may")
+                now.clear()
+                now.update(replies)
                 self.assertEqual(self.transaction(gateway)[-1][:3], "250")
-                self.assertEqual(gateway.wait_line("transaction")["next_hop_tls_achieved"], "none")
+                self.assertEqual(gateway.wait_line("transaction", number + 1)["next_hop_tls_achieved"], "none")
 
     def test_wrong_certificate_under_verify(self):
         self.certificates.make("other", "other.test", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
@@ -649,8 +707,7 @@ class NextHops(GatewayTest):
                             return
                         hop.send("354 go\r\n" if command == "DATA" else "250 2.0.0 ok\r\n")
                         if command == "DATA":
-                            while hop.line() != ".":
-                                pass
+                            hop.message()
                             count += 1
                             hop.send(f"250 2.0.0 connection {number} message {count}\r\n")
                             if number == 1 and count == 2:
@@ -674,12 +731,12 @@ class NextHops(GatewayTest):
 
     def test_silent_next_hop(self):
         """Waits for the gateway to lose patience; only the one timeout that each row is about is short."""
-        for stage, timeout, expected in (("banner", "envelope", 1), ("RCPT", "envelope", 1),
-                                         ("DATA", "data", 2),
-                                         (".", "final", 3)):
+        rows = (("banner", "envelope", 1), ("RCPT", "envelope", 1), ("DATA", "data", 2), (".", "final", 3))
+        gateways = [self.scripted({stage: b""}, extra=f"timeouts {{ {timeout} = 1 }}")[1] for stage, timeout, _ in rows]
+        with ThreadPoolExecutor(len(rows)) as pool:
+            found = list(pool.map(self.transaction, gateways))
+        for (stage, _, expected), answers in zip(rows, found):
             with self.subTest(stage=stage):
-                _, gateway = self.scripted({stage: b""}, extra=f"timeouts {{ {timeout} = 1 }}")
-                answers = self.transaction(gateway)
                 self.assertEqual(answers[expected][:9], "451 4.4.2")
                 self.assertEqual(len(answers), expected + 1)
 

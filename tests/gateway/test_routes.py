@@ -496,10 +496,10 @@ class Partners(RoutesTest):
             for answer in ("250 hop", "250 ok", "250 ok", "354 go"):
                 peer.line()
                 peer.send(answer + "\r\n")
-            while peer.line() != ".":
-                pass
+            peer.message()
             peer.send("250 2.0.0 ok\r\n")
-            peer.until_closed()
+            peer.line()
+            peer.send("221 2.0.0 bye\r\n")
 
         hop = self.start_script(script)
         certificate = self.certificates.section("rsa")
@@ -525,8 +525,7 @@ class Dsn(RoutesTest):
                     peer.send("250 2.0.0 ok\r\n")
                     continue
                 peer.send("354 go\r\n")
-                while peer.line() != ".":
-                    pass
+                peer.message()
                 peer.send("250 2.0.0 ok\r\n")
 
         hop = self.start_script(script)
