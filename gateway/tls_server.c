@@ -18,8 +18,14 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
-/* RFC 9325, 4.1 and 4.2: forward secrecy always; CBC last, for senders that have nothing better. */
-#define DEFAULT_CIPHERS  "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES"
+/* RFC 9325, 4.1 and 4.2: forward secrecy always; no short tags; CBC last, for senders that have nothing better. */
+#define DEFAULT_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AESCCM:ECDHE+AES:!AESCCM8"
+/*
+ * Elliptic curves only. OpenSSL's own list has finite fields up to 8192 bits, with which a stranger who calculates nothing
+ * makes us calculate for milliseconds (D(HE)at, CVE-2002-20001). The hybrid is known from OpenSSL 3.5 on.
+ */
+#define DEFAULT_GROUPS   "X25519:P-256:X448:P-384:P-521"
+#define HYBRID_GROUPS    "X25519MLKEM768:" DEFAULT_GROUPS
 #define CERTIFICATES_MAX 64u /* bits of tls_identity.certificates */
 
 /* ---- Callbacks of the handshake ---- */
@@ -158,6 +164,13 @@ static bool set_client_certificates(const struct tls_making *m, const struct rec
     return true;
 }
 
+static void set_default_groups(SSL_CTX *ctx)
+{
+    if (SSL_CTX_set1_groups_list(ctx, HYBRID_GROUPS) != 1)
+        SSL_CTX_set1_groups_list(ctx, DEFAULT_GROUPS);
+    ERR_clear_error();
+}
+
 static SSL_CTX *new_context(const struct tls_making *m, const struct receive_settings *r,
                             struct tls_server *server)
 {
@@ -167,6 +180,8 @@ static SSL_CTX *new_context(const struct tls_making *m, const struct receive_set
         return NULL;
     if (r->parameters.ciphers.text == NULL)
         SSL_CTX_set_cipher_list(ctx, DEFAULT_CIPHERS);
+    if (r->parameters.groups.text == NULL)
+        set_default_groups(ctx);
     SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
     SSL_CTX_set_app_data(ctx, server);

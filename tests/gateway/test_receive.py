@@ -156,17 +156,43 @@ class Clients(ReceiveTest):
 
     def test_renegotiation_is_refused(self):
         gateway = self.start_receive()
-        with subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{gateway.port}", "-starttls", "smtp", "-tls1_2",
-                               "-quiet", "-legacy_renegotiation"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT) as client:
+        with subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{gateway.port}", "-starttls", "smtp", "-tls1_2"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
+            while not client.stdout.readline().startswith(b"250 "):
+                pass
             client.stdin.write(b"R\n")
             client.stdin.flush()
-            try:
-                text, _ = client.communicate(timeout=5)
-            except subprocess.TimeoutExpired:
-                client.kill()
-                text, _ = client.communicate()
-        self.assertNotIn(b"read R BLOCK", text)
+            text = client.stdout.read()
+        self.assertIn(b"RENEGOTIATING", text)
+        self.assertIn(b"no renegotiation", text)
+
+    def s_client(self, gateway, *options):
+        return subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{gateway.port}", "-starttls", "smtp", *options],
+                              input=b"QUIT\r\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE, check=False).stdout
+
+    def test_groups_that_cost_only_us_are_refused(self):
+        """D(HE)at, CVE-2002-20001."""
+        gateway = self.start_receive()
+        for group in ("ffdhe2048", "ffdhe8192"):
+            with self.subTest(group):
+                self.assertIn(b"handshake failure", self.s_client(gateway, "-tls1_3", "-groups", group))
+        for group in ("X25519", "P-256", "P-384"):
+            with self.subTest(group):
+                self.assertIn(b"221 2.0.0", self.s_client(gateway, "-tls1_3", "-groups", group, "-ign_eof"))
+
+    def test_early_data_is_never_taken(self):
+        """It could be sent again by anybody who has seen it."""
+        gateway = self.start_receive(tls="implicit")
+        session, early = os.path.join(self.folder, "session"), os.path.join(self.folder, "early")
+        with open(early, "w", encoding="ascii") as f:
+            f.write("MAIL FROM:<a@client.test>\r\n")
+        connect = ["openssl", "s_client", "-connect", f"127.0.0.1:{gateway.port}", "-tls1_3", "-ign_eof"]
+        options = dict(input=b"QUIT\r\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE, check=False)
+        subprocess.run([*connect, "-sess_out", session], **options)
+        text = subprocess.run([*connect, "-sess_in", session, "-early_data", early], **options).stdout
+        self.assertIn(b"Reused, TLSv1.3", text)
+        self.assertNotIn(b"Early data was accepted", text)
+        self.assertNotIn(b"250 2.1.0", text)
 
 
 class Proxy(ReceiveTest):
