@@ -9,7 +9,8 @@ every signature take --delay milliseconds longer, as a network HSM does. It meas
   latency   of small requests on one connection that is already there, while those handshakes are going on, and on the idle
             proxy
 
-and says the ratios: median over the rounds, with least and greatest.
+and says the ratios: median over the rounds, with least and greatest. The clients stand for other machines: they run at the lowest
+priority, so that they take the cores' time that HAProxy and the measured connection leave.
 
 The limit for the rate is sessions / delay (here 16 / 20 ms = 800/s) or the CPU, whichever comes first.
 """
@@ -176,7 +177,7 @@ def stretch(site, options, asynchronous):
         before = site.signatures()
         environment = {k: v for k, v in site.environment.items() if k not in ("OPENSSL_CONF", "PKCS11_PROVIDER_MODULE")}
         load = subprocess.Popen([sys.executable, "-c", CLIENT, str(haproxy.port), ca, str(options.clients), str(options.seconds)],
-                                env=environment, stdout=subprocess.PIPE, text=True)
+                                env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.nice(19))
         busy = steady.measure(lambda: load.poll() is not None)
         rate, failed = load.communicate()[0].split()
         if int(failed) or site.signatures() - before < float(rate) * options.seconds * 0.9:
