@@ -55,6 +55,7 @@ extern const backend backend_openssl;
 extern const backend backend_ipsec_mb;
 extern const backend backend_vaes;
 extern const backend backend_vaes512;
-extern const backend backend_chacha; /* x86-64 only */
+extern const backend backend_chacha; /* x86-64 only, and the next one */
+extern const backend backend_chacha512;
 
 #endif

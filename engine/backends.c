@@ -9,6 +9,7 @@ const backend *const engine_backends[] = {
 #endif
 #if defined(__x86_64__)
     &backend_chacha,
+    &backend_chacha512,
 #endif
     &backend_ipsec_mb,
     &backend_openssl,

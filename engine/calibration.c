@@ -19,12 +19,10 @@
 #define CHACHA_ROWS                                                                                           \
     {CPU_VAES_AVX512,                                                                                         \
      SEALANE_CHACHA20_POLY1305,                                                                               \
-     CALIBRATION_BATCH,                                                                                       \
-     128,                                                                                                     \
-     {"chacha", "ipsec_mb", "openssl"},                                                                       \
+     CALIBRATION_BOTH,                                                                                        \
+     SIZE_MAX,                                                                                                \
+     {"chacha512", "ipsec_mb", "chacha", "openssl"},                                                          \
      ZEN_5},                                                                                                  \
-        {CPU_VAES_AVX512, SEALANE_CHACHA20_POLY1305, CALIBRATION_BOTH,                                        \
-         SIZE_MAX,        {"ipsec_mb", "openssl"},   ZEN_5},                                                  \
         {CPU_VAES_AVX2, SEALANE_CHACHA20_POLY1305, CALIBRATION_BOTH, SIZE_MAX, {"chacha", "openssl"}, ZEN_3}, \
     {                                                                                                         \
         CPU_AES, SEALANE_CHACHA20_POLY1305, CALIBRATION_BOTH, SIZE_MAX, {"chacha", "openssl"}, OTHER          \

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Poly1305 by itself (backends/chacha_poly1305.h): sums at the edges of 2^130 - 5 and of the limbs, which no
+ * Poly1305 by itself (backends/chacha_poly1305.h, chacha512_poly1305.h): sums at the edges of 2^130 - 5 and of the limbs, which no
  * random message ever meets. Keys of the AEAD come out of ChaCha20, so these cannot be tested through it.
  */
 #include "support.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <openssl/rand.h>
+#include "backends/chacha512_poly1305.h"
 #include "backends/chacha_poly1305.h"
 
 static const struct vector {
@@ -100,11 +102,56 @@ CHACHA_CODE static void test_bytes(void)
     guarded_free(&g);
 }
 
+/* The same sum by eight lanes as block by block, where limbs and carries are at their greatest and elsewhere. */
+CHACHA512_CODE static void wide_compare(const uint8_t *key, const uint8_t *data, size_t len)
+{
+    poly1305 one = poly1305_begin(key), other;
+    poly1305_powers powers;
+    uint128 sums[2];
+    size_t done = WIDE_STEP;
+    wide w;
+
+    poly1305_padded(&one, data, POLY1305_BLOCK); /* so that there is a sum before */
+    other = one;
+    powers_make(&powers, &other);
+    w = wide_begin(&other, data);
+    for (; len - done >= WIDE_STEP; done += WIDE_STEP)
+        wide_step(&w, &powers, data + done);
+    wide_finish(&other, &w, &powers, data + done, len - done);
+    poly1305_padded(&one, data, len);
+    sums[0] = poly1305_end(&one);
+    sums[1] = poly1305_end(&other);
+    CU_ASSERT_EQUAL(memcmp(&sums[0], &sums[1], sizeof(sums[0])), 0);
+}
+
+static void test_wide(void)
+{
+    static const uint8_t fills[] = {0xff, 0x00, 0x01, 0xfe, 0x80};
+    static uint8_t data[4096];
+    uint8_t key[32];
+
+    if (backend_chacha512.probe() != NULL)
+        return;
+    for (size_t round = 0; round < 40; round++)
+        for (size_t len = WIDE_STEP; len < 1100; len += len < 600 ? 1 : 41) {
+            /* Every pair of fills, then random bytes. */
+            if (round < COUNT(fills) * COUNT(fills)) {
+                memset(key, fills[round % COUNT(fills)], sizeof(key));
+                memset(data, fills[round / COUNT(fills)], sizeof(data));
+            } else {
+                CU_ASSERT_EQUAL_FATAL(RAND_bytes(key, sizeof(key)), 1);
+                CU_ASSERT_EQUAL_FATAL(RAND_bytes(data, sizeof(data)), 1);
+            }
+            wide_compare(key, data, len);
+        }
+}
+
 int main(void)
 {
     static const CU_TestInfo tests[] = {
         {"sums at the edges", test_edges},
         {"bytes that are no whole block", test_bytes},
+        {"eight lanes give the sum of one", test_wide},
         CU_TEST_INFO_NULL,
     };
     return suite_run("poly1305", tests);
