@@ -25,6 +25,8 @@ const char *sealane_result_text(sealane_result result)
         return "out of memory";
     case SEALANE_INTERNAL:
         return "a library below failed";
+    case SEALANE_ENDED:
+        return "the connection is over";
     }
     return "unknown result";
 }

@@ -5,6 +5,8 @@
  */
 #include <sealane/suite.h>
 
+#include <string.h>
+
 /* RFC 8446 5.5: 2^24.5 full-size records, rounded down. The analysis holds for TLS 1.2's GCM just as well. */
 #define GCM_SEAL_LIMIT 23726566u
 /* RFC 9147 4.5.3, of GCM and ChaCha20-Poly1305 */
@@ -250,6 +252,14 @@ const sealane_suite *sealane_suite_find(uint16_t id)
     if (low == SUITES || suites[low].id != id)
         return NULL;
     return &suites[low];
+}
+
+size_t sealane_suite_hash_len(const sealane_suite *suite)
+{
+    static const char sha384[] = "_SHA384";
+    size_t len = strlen(suite->name), end = sizeof(sha384) - 1;
+
+    return len > end && strcmp(suite->name + len - end, sha384) == 0 ? 48 : 32;
 }
 
 const sealane_suite *sealane_suites(size_t *count)

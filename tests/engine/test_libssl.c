@@ -3,25 +3,20 @@
  * The record layer against libssl: a handshake over memory BIOs, then the engine opens what libssl wrote, on
  * the keys that libssl's key log gives, and libssl reads what the engine sealed. Each suite, both directions.
  */
-#include "support.h"
+#include "support_libssl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/core_names.h>
-#include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
-#include <openssl/ssl.h>
-#include <openssl/x509.h>
 #include <sealane/record.h>
 
 #define STREAM_MAX  (1 << 20)
 #define PAYLOAD_MAX 16384
 #define ROUNDS      40
-
-enum { CLIENT, SERVER };
 
 /* One connection; `secrets` are TLS 1.3's, from the key log. */
 struct pair {
@@ -52,28 +47,6 @@ static void keylog(const SSL *ssl, const char *line)
             logging->secrets[side][i] = (uint8_t)byte;
         }
     }
-}
-
-/* A self-signed certificate: nobody verifies it here. */
-static void certificate_use(SSL_CTX *ctx)
-{
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *certificate = X509_new();
-
-    CU_ASSERT_FATAL(key != NULL && certificate != NULL);
-    X509_set_version(certificate, 2);
-    ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
-    X509_gmtime_adj(X509_getm_notBefore(certificate), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(certificate), 86400);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_ASC,
-                               (const unsigned char *)"engine test", -1, -1, 0);
-    X509_set_issuer_name(certificate, X509_get_subject_name(certificate));
-    X509_set_pubkey(certificate, key);
-    CU_ASSERT_FATAL(X509_sign(certificate, key, EVP_sha256()) > 0);
-    CU_ASSERT_EQUAL_FATAL(SSL_CTX_use_certificate(ctx, certificate), 1);
-    CU_ASSERT_EQUAL_FATAL(SSL_CTX_use_PrivateKey(ctx, key), 1);
-    X509_free(certificate);
-    EVP_PKEY_free(key);
 }
 
 /* All that one side has written goes to the other. */
@@ -228,7 +201,7 @@ static void pair_start(struct pair *p, uint16_t suite, bool encrypt_then_mac)
             SSL_CTX_set_options(p->ctx[side], SSL_OP_NO_ENCRYPT_THEN_MAC);
     }
     SSL_CTX_set_keylog_callback(p->ctx[SERVER], keylog);
-    certificate_use(p->ctx[SERVER]);
+    certificate_use(p->ctx[SERVER], false);
     for (int side = CLIENT; side <= SERVER; side++) {
         p->ssl[side] = SSL_new(p->ctx[side]);
         SSL_set_bio(p->ssl[side], BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));

@@ -31,6 +31,7 @@ typedef enum sealane_result {
     SEALANE_UNSUPPORTED, /* no backend of this CPU and build carries that cipher */
     SEALANE_MEMORY,      /* allocation failed */
     SEALANE_INTERNAL,    /* a library below failed where it must not */
+    SEALANE_ENDED,       /* the connection is over: sealane/session.h */
 } sealane_result;
 
 /* A short English phrase for a result, static, never NULL. */

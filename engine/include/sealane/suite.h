@@ -75,6 +75,9 @@ typedef struct sealane_suite {
 const sealane_cipher *sealane_cipher_get(sealane_cipher_id id);
 /* The row with that IANA value, or NULL. Static. SSL_CIPHER_get_protocol_id() gives the value. */
 const sealane_suite *sealane_suite_find(uint16_t id);
+/* Bytes of the digest that the suite's key schedule uses: 48 (SHA-384) or 32 (SHA-256). RFC 8446 B.4; TLS 1.2
+ * uses SHA-256 where the name does not say otherwise (RFC 5246 5). */
+size_t sealane_suite_hash_len(const sealane_suite *suite);
 /* All rows, `*count` of them. Static. */
 const sealane_suite *sealane_suites(size_t *count);
 
