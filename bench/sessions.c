@@ -35,8 +35,8 @@ static const uint16_t suites[] = {0x1301, 0x1302, 0x1303, 0xc02b};
 static struct {
     size_t sizes[SIZES_MAX], size_count, batches[SIZES_MAX], batch_count, rounds;
     int cpu;
-    bool check;
-    const char *json;
+    bool check, records_only;
+    const char *json, *suite; /* suite: part of a name, NULL: all */
 } options = {.sizes = {64, 1400, 16384},
              .size_count = 3,
              .batches = {1, 64},
@@ -49,7 +49,9 @@ static struct {
     records_case records[CASES_MAX];
     size_t record_count;
     memory_case memory[SUITES];
+    size_t memory_count;
     adoption_case adoption[2 * SUITES];
+    size_t adoption_count;
     target_outcome targets[TARGETS];
 } report;
 
@@ -63,6 +65,8 @@ static void help_print(void)
            "memory of an idle connection, and the takeover itself. What is timed is also compared.\n\n"
            "  --sizes LIST  bytes of a payload, 1 to 16384 (default: 64,1400,16384)\n"
            "  --batch LIST  connections whose records go together, 1 to %d (default: 1,64)\n"
+           "  --suite PART  only suites with that in their name\n"
+           "  --records     only the time per record\n"
            "  --rounds N    rounds per case (default: %d)\n"
            "  --quick       %d rounds\n"
            "  --cpu N       core to run on (default: where the program starts)\n"
@@ -79,6 +83,8 @@ static int options_read(int argc, char **argv)
                                           {"batch", required_argument, NULL, 'b'},
                                           {"rounds", required_argument, NULL, 'r'},
                                           {"quick", no_argument, NULL, 'q'},
+                                          {"suite", required_argument, NULL, 'u'},
+                                          {"records", no_argument, NULL, 'o'},
                                           {"cpu", required_argument, NULL, 'c'},
                                           {"json", required_argument, NULL, 'j'},
                                           {"check", no_argument, NULL, 'k'},
@@ -111,6 +117,12 @@ static int options_read(int argc, char **argv)
         case 'j':
             options.json = optarg;
             break;
+        case 'u':
+            options.suite = optarg;
+            break;
+        case 'o':
+            options.records_only = true;
+            break;
         case 'k':
             options.check = true;
             break;
@@ -137,6 +149,8 @@ static bool suite_measure(size_t index)
     const sealane_suite *suite = sealane_suite_find(suites[index]);
     size_t rounds = options.rounds / ADOPTION_PART + 1;
 
+    if (options.suite != NULL && strstr(suite->name, options.suite) == NULL)
+        return true;
     fprintf(stderr, "[%zu/%zu] %s\n", index + 1, SUITES, suite->name);
     for (size_t b = 0; b < options.batch_count; b++)
         for (size_t s = 0; s < options.size_count; s++) {
@@ -145,11 +159,13 @@ static bool suite_measure(size_t index)
             if (!records_measure(c, options.rounds))
                 return false;
         }
-    report.memory[index].suite = suite;
-    if (!memory_measure(&report.memory[index]))
+    if (options.records_only)
+        return true;
+    report.memory[report.memory_count].suite = suite;
+    if (!memory_measure(&report.memory[report.memory_count++]))
         return false;
     for (size_t server = 0; server < 2; server++) {
-        adoption_case *c = &report.adoption[2 * index + server];
+        adoption_case *c = &report.adoption[report.adoption_count++];
         *c = (adoption_case){.suite = suite, .server = server == 1};
         if (!adoption_measure(c, rounds))
             return false;
@@ -183,7 +199,8 @@ static target_outcome memory_target(void)
     target_outcome t = {
         .what = "memory of one end of an idle connection", .unit = " bytes", .needed = 2560, .at_most = true};
 
-    for (size_t i = 0; i < SUITES; i++) {
+    snprintf(t.where, sizeof(t.where), "no such case in this run");
+    for (size_t i = 0; i < report.memory_count; i++) {
         double bytes = report.memory[i].session;
         if (t.measured && bytes <= t.figure.median)
             continue;
@@ -191,7 +208,7 @@ static target_outcome memory_target(void)
         t.figure = (spread){bytes, bytes, bytes};
         snprintf(t.where, sizeof(t.where), "%s", report.memory[i].suite->name);
     }
-    t.reached = t.figure.median <= t.needed;
+    t.reached = t.measured && t.figure.median <= t.needed;
     return t;
 }
 
@@ -200,7 +217,8 @@ static target_outcome adoption_target(void)
     target_outcome t = {
         .what = "a takeover, SSL_free() included", .unit = " us", .needed = 15, .at_most = true};
 
-    for (size_t i = 0; i < 2 * SUITES; i++) {
+    snprintf(t.where, sizeof(t.where), "no such case in this run");
+    for (size_t i = 0; i < report.adoption_count; i++) {
         const adoption_case *c = &report.adoption[i];
         if (t.measured && c->takeover_us.median <= t.figure.median)
             continue;
@@ -208,7 +226,7 @@ static target_outcome adoption_target(void)
         t.figure = c->takeover_us;
         snprintf(t.where, sizeof(t.where), "%s, %s", c->suite->name, c->server ? "server" : "client");
     }
-    t.reached = t.figure.median <= t.needed;
+    t.reached = t.measured && t.figure.median <= t.needed;
     return t;
 }
 
@@ -234,11 +252,11 @@ static void table_print(FILE *to)
     }
     fprintf(to, "\n%-40s %14s %18s %14s\n", "an idle connection, bytes of heap", "libssl", "released buffers",
             "session");
-    for (size_t i = 0; i < SUITES; i++)
+    for (size_t i = 0; i < report.memory_count; i++)
         fprintf(to, "%-40s %14.0f %18.0f %14.0f\n", report.memory[i].suite->name, report.memory[i].libssl,
                 report.memory[i].libssl_released, report.memory[i].session);
     fprintf(to, "\n%-40s %14s %18s\n", "us per connection", "takeover", "SSL_free() alone");
-    for (size_t i = 0; i < 2 * SUITES; i++) {
+    for (size_t i = 0; i < report.adoption_count; i++) {
         const adoption_case *c = &report.adoption[i];
         fprintf(to, "%-32s %-7s %14.2f %18.2f\n", c->suite->name, c->server ? "server" : "client",
                 c->takeover_us.median, c->ssl_free_us.median);
@@ -261,7 +279,7 @@ static void cases_write(FILE *to)
         fprintf(to, "}");
     }
     fprintf(to, "\n  ],\n  \"memory\": [");
-    for (size_t i = 0; i < SUITES; i++) {
+    for (size_t i = 0; i < report.memory_count; i++) {
         const memory_case *c = &report.memory[i];
         fprintf(to, "%s\n    {", i == 0 ? "" : ",");
         json_text(to, "suite", c->suite->name);
@@ -269,7 +287,7 @@ static void cases_write(FILE *to)
                 c->libssl, c->libssl_released, c->session);
     }
     fprintf(to, "\n  ],\n  \"takeover\": [");
-    for (size_t i = 0; i < 2 * SUITES; i++) {
+    for (size_t i = 0; i < report.adoption_count; i++) {
         const adoption_case *c = &report.adoption[i];
         fprintf(to, "%s\n    {", i == 0 ? "" : ",");
         json_text(to, "suite", c->suite->name);

@@ -150,7 +150,9 @@ static bool record_take(sealane_session_op *op, const sealane_open_op *record)
     }
     op->consumed += record->record_len;
     op->result = payload_take(op, record);
-    return op->result == SEALANE_OK && !closed_ignore(op);
+    if (op->result != SEALANE_OK || closed_ignore(op))
+        return false;
+    return op->in_len - op->consumed >= SEALANE_RECORD_HEADER_LEN; /* else there is no use in another look */
 }
 
 /* ---- Rounds ---- */

@@ -28,6 +28,12 @@ typedef struct round {
 
 /* ---- What is to be said ---- */
 
+bool sealane_session_wants_seal(const sealane_session *s)
+{
+    return s->alert_due ||
+           ((s->warning_due || s->renew_due || s->closing) && s->reason == NULL && !s->closed);
+}
+
 static said say_next(const sealane_session *s, size_t left)
 {
     if (s->alert_due)
@@ -172,7 +178,9 @@ static bool record_said(round *r, size_t at)
     }
     op->produced += record->out_len;
     op->result = said_note(op, r->said[at], &r->pieces[at]);
-    return op->result == SEALANE_OK;
+    if (op->result != SEALANE_OK)
+        return false;
+    return op->consumed < op->in_len || sealane_session_wants_seal(op->session);
 }
 
 /* ---- Rounds ---- */
@@ -237,12 +245,6 @@ void sealane_sessions_seal(sealane_session_op ops[], size_t count)
 }
 
 /* ---- What is known ---- */
-
-bool sealane_session_wants_seal(const sealane_session *s)
-{
-    return s->alert_due ||
-           ((s->warning_due || s->renew_due || s->closing) && s->reason == NULL && !s->closed);
-}
 
 size_t sealane_session_seal_size(const sealane_session *s, size_t len)
 {

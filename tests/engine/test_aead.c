@@ -102,8 +102,8 @@ static void test_copy_lives_on_its_own(void)
 
 static void test_results_have_texts(void)
 {
-    for (sealane_result a = SEALANE_OK; a <= SEALANE_INTERNAL; a++)
-        for (sealane_result b = a + 1; b <= SEALANE_INTERNAL + 1; b++)
+    for (sealane_result a = SEALANE_OK; a <= SEALANE_ENDED; a++)
+        for (sealane_result b = a + 1; b <= SEALANE_ENDED + 1; b++)
             CU_ASSERT_NOT_EQUAL(strcmp(sealane_result_text(a), sealane_result_text(b)), 0);
 }
 
