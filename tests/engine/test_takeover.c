@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <malloc.h>
 #include <sealane/engine.h>
 
 static const int sides[] = {CLIENT, SERVER};
@@ -626,6 +627,79 @@ static void test_verdicts_have_names(void)
         }
 }
 
+/* ---- Secrets ---- */
+
+/* This program is linked with --wrap=free: what our code frees is searched for secrets. (libssl frees its own.) */
+void __real_free(void *block);
+void __wrap_free(void *block);
+
+static struct {
+    uint8_t secrets[4][48];
+    size_t count, len, freed, dirty;
+} search;
+
+void __wrap_free(void *block)
+{
+    size_t size = block != NULL ? malloc_usable_size(block) : 0;
+
+    search.freed += search.count > 0 && block != NULL;
+    for (size_t i = 0; i < search.count; i++)
+        search.dirty += memmem(block, size, search.secrets[i], search.len) != NULL;
+    __real_free(block);
+}
+
+static void on_secret(const SSL *ssl, const char *line)
+{
+    const char *hex = strrchr(line, ' ') + 1;
+
+    (void)ssl;
+    if (strstr(line, "_TRAFFIC_SECRET_0 ") == NULL || search.count == COUNT(search.secrets))
+        return;
+    search.len = strlen(hex) / 2;
+    for (size_t i = 0; i < search.len; i++)
+        CU_ASSERT_EQUAL_FATAL(sscanf(hex + 2 * i, "%2hhx", &search.secrets[search.count][i]), 1);
+    search.count++;
+}
+
+static void secrets_search(uint16_t suite, int ours, bool take)
+{
+    prng random = {9};
+    duo d;
+
+    memset(&search, 0, sizeof(search));
+    duo_prepare(&d, suite, ours);
+    SSL_CTX_set_keylog_callback(d.ctx[ours], NULL);
+    SSL_CTX_set_keylog_callback(d.ctx[ours], on_secret);
+    CU_ASSERT(sealane_takeover_prepare(d.ctx[ours]));
+    SSL_CTX_set_session_cache_mode(d.ctx[CLIENT], SSL_SESS_CACHE_CLIENT);
+    duo_begin(&d);
+    if (d.suite->version == SEALANE_TLS1_2)
+        search.len =
+            SSL_SESSION_get_master_key(SSL_get_session(d.ssl[ours]), search.secrets[search.count++], 48);
+    say_hello(&d);
+    if (take) {
+        CU_ASSERT_EQUAL_FATAL(duo_take(&d), SEALANE_TAKEN);
+        CU_ASSERT(duo_talks(&d, &random));
+        sealane_session_renew(d.session, true);
+        CU_ASSERT(duo_talks(&d, &random));
+    }
+    duo_free(&d);
+    CU_ASSERT(search.count > 0 && search.len == 48);
+    CU_ASSERT(search.freed > 0);
+    CU_ASSERT_EQUAL(search.dirty, 0);
+    search.count = 0;
+}
+
+static void test_secrets_are_wiped(void)
+{
+    static const uint16_t suites[] = {0x1302, 0xc02c};
+
+    for (size_t i = 0; i < COUNT(suites) * COUNT(sides); i++) {
+        secrets_search(suites[i / 2], sides[i % 2], true);
+        secrets_search(suites[i / 2], sides[i % 2], false);
+    }
+}
+
 /* ---- Lengths agreed upon ---- */
 
 static void test_max_fragment_length_is_kept(void)
@@ -687,6 +761,7 @@ int main(void)
         {"never: shutdown", test_shutdown_begun},
         {"never: more under way", test_more_under_way},
         {"never: keys that do not open", test_keys_that_do_not_open},
+        {"secrets are wiped", test_secrets_are_wiped},
         {"verdicts have names", test_verdicts_have_names},
         {"the fragment length agreed upon is kept", test_max_fragment_length_is_kept},
         CU_TEST_INFO_NULL,

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sealane/aead.h>
 #include <sealane/record.h>
+#include <sealane/session.h>
 #include "backends.h"
 
 void *__real_calloc(size_t count, size_t size);
@@ -167,6 +168,50 @@ static int freed_cbc_is_wiped(void *unused)
     return failures;
 }
 
+/* A session: its secrets, two keys, and through a renewal of each; and one that comes to nothing. */
+static int freed_session_is_wiped(void *unused)
+{
+    static const uint8_t secrets[2][SEALANE_MAC_MAX] = {{1, 2}, {3, 4}};
+    sealane_session_params params = {.suite = sealane_suite_find(0x1302),
+                                     .client_secret = secrets[0],
+                                     .server_secret = secrets[1],
+                                     .secret_len = SEALANE_MAC_MAX};
+    sealane_session *warm = NULL, *session = NULL;
+    uint8_t wire[256], record[64] = {23, 3, 3, 0, 40};
+    sealane_session_op op = {.in = secrets[0], .in_len = 40, .out = wire, .out_size = sizeof(wire)};
+    int failures = 0;
+
+    (void)unused;
+    CHILD_CHECK(failures, sealane_session_new(&warm, &params) == SEALANE_OK);
+    op.session = warm;
+    sealane_sessions_seal(&op, 1);
+    sealane_session_free(warm);
+
+    watch_start();
+    CHILD_CHECK(failures, sealane_session_new(&session, &params) == SEALANE_OK);
+    op.session = session;
+    CHILD_CHECK(failures, sealane_session_renew(session, true));
+    sealane_sessions_seal(&op, 1);
+    CHILD_CHECK(failures, op.result == SEALANE_OK);
+    watch_used();
+    sealane_session_free(session);
+    CHILD_CHECK(failures, watch_clean(7)); /* the session, and of each key three */
+
+    watch_start();
+    params.sealed = 1;
+    params.last_sealed = record; /* not authentic: refused after all is derived */
+    params.last_sealed_len = 45;
+    CHILD_CHECK(failures, sealane_session_new(&session, &params) == SEALANE_FORGED);
+    watch.used = 1;
+    CHILD_CHECK(failures, watch_clean(1));
+    return failures;
+}
+
+static void test_freed_session_is_wiped(void)
+{
+    CU_ASSERT_EQUAL(child_run("SEALANE_BACKEND", NULL, freed_session_is_wiped, NULL), 0);
+}
+
 static void test_freed_cbc_is_wiped(void)
 {
     CU_ASSERT_EQUAL(child_run("SEALANE_BACKEND", "openssl", freed_cbc_is_wiped, NULL), 0);
@@ -185,6 +230,7 @@ int main(void)
     static const CU_TestInfo tests[] = {
         {"what is freed is wiped, with every backend", test_freed_is_wiped},
         {"and of CBC suites", test_freed_cbc_is_wiped},
+        {"and of sessions", test_freed_session_is_wiped},
         CU_TEST_INFO_NULL,
     };
     return suite_run("wipe", tests);
