@@ -643,7 +643,7 @@ void __wrap_free(void *block)
     size_t size = block != NULL ? malloc_usable_size(block) : 0;
 
     search.freed += search.count > 0 && block != NULL;
-    for (size_t i = 0; i < search.count; i++)
+    for (size_t i = 0; i < search.count && block != NULL; i++)
         search.dirty += memmem(block, size, search.secrets[i], search.len) != NULL;
     __real_free(block);
 }
