@@ -70,27 +70,38 @@ static void worker_take(struct worker *worker, struct task *task)
     task->worker = worker;
 }
 
-/* Gives the task to a thread that has nothing to do. False: there is none. Locked. */
-static bool idle_hand(struct pool *pool, struct task *task)
+/* Gives the task to a thread that has nothing to do, to be woken (worker_wake). NULL: there is none. Locked. */
+static struct worker *idle_hand(struct pool *pool, struct task *task)
 {
     struct worker *worker = pool->idle;
-    if (!worker)
-        return false;
-    pool->idle = worker->next;
-    worker_take(worker, task);
-    pthread_cond_signal(&worker->wake);
-    return true;
+    if (worker) {
+        pool->idle = worker->next;
+        worker_take(worker, task);
+    }
+    return worker;
+}
+
+/*
+ * Without the lock: woken under it, the thread would go back to sleep at once until it is free, two system
+ * calls and two switches for nothing. Workers stay allocated as long as the pool, so it may have ended meanwhile.
+ */
+static void worker_wake(struct worker *worker)
+{
+    if (worker)
+        bell_ring(&worker->wake);
 }
 
 /* Gives a task back to be run by another thread, before all others. False if there is no other thread. */
 static bool queue_return(struct pool *pool, struct task *task)
 {
+    struct worker *idle = NULL;
     pthread_mutex_lock(&pool->lock);
     bool others = pool->alive > 1 && !pool->stopping;
     if (others) {
         pool->limit = pool->alive - 1; /* do not try that again with every task */
         task->err = (hsm_error){0};
-        if (!idle_hand(pool, task)) {
+        idle = idle_hand(pool, task);
+        if (!idle) {
             task->prev = NULL;
             task->next = pool->head;
             *(pool->head ? &pool->head->prev : &pool->tail) = task;
@@ -100,6 +111,7 @@ static bool queue_return(struct pool *pool, struct task *task)
         }
     }
     pthread_mutex_unlock(&pool->lock);
+    worker_wake(idle);
     return others;
 }
 
@@ -114,16 +126,19 @@ static struct task *worker_next(struct worker *worker)
         pool->stuck--;
     }
     struct task *task = pool->stopping || worker->retire ? NULL : queue_pop(pool);
-    if (task) {
+    bool idle = !task && !worker->retire && !pool->stopping;
+    if (task)
         worker_take(worker, task);
-    } else if (!worker->retire && !pool->stopping) {
+    if (idle) {
+        bell_reset(&worker->wake);
         worker->next = pool->idle;
         pool->idle = worker;
-        while (!worker->current && !pool->stopping)
-            pthread_cond_wait(&worker->wake, &pool->lock);
-        task = worker->current;
     }
     pthread_mutex_unlock(&pool->lock);
+    if (idle) { /* whoever takes it out of the list rings, once */
+        (void)bell_wait(&worker->wake, NULL);
+        task = worker->current;
+    }
     return task;
 }
 
@@ -173,12 +188,6 @@ bool thread_start(pthread_t *thread, void *(*run)(void *), void *arg)
     return started;
 }
 
-static void worker_free(struct worker *worker)
-{
-    pthread_cond_destroy(&worker->wake);
-    OPENSSL_free(worker);
-}
-
 /* Starts one more thread; the pool is locked. */
 static bool worker_start(struct pool *pool)
 {
@@ -186,12 +195,11 @@ static bool worker_start(struct pool *pool)
     if (!worker)
         return false;
     worker->pool = pool;
-    pthread_cond_init(&worker->wake, NULL);
     bool started = thread_start(&worker->thread, worker_main, worker);
     if (started)
         pool->alive++;
     else
-        worker_free(worker);
+        OPENSSL_free(worker);
     return started;
 }
 
@@ -215,6 +223,7 @@ static hsm_status refuse_ending(const struct pool *pool, hsm_error *err)
 hsm_status pool_push(struct pool *pool, struct task *task, hsm_error *err)
 {
     hsm_status status = HSM_OK;
+    struct worker *idle = NULL;
     pthread_mutex_lock(&pool->lock);
     if (pool->stopping || gate_is_shut()) {
         status = refuse_ending(pool, err);
@@ -231,7 +240,8 @@ hsm_status pool_push(struct pool *pool, struct task *task, hsm_error *err)
         goto out;
     }
     task->worker = NULL; /* a task that comes from another pool has had one there, whose lock is not ours */
-    if (!idle_hand(pool, task)) {
+    idle = idle_hand(pool, task);
+    if (!idle) {
         if (pool->alive < pool->limit && !worker_start(pool) && pool->alive == 0) {
             status = error_set(err, HSM_E_MEMORY, 0, "%s: cannot start a thread", pool->where);
             goto out;
@@ -243,6 +253,7 @@ hsm_status pool_push(struct pool *pool, struct task *task, hsm_error *err)
         stats_queued(pool->set.stats, pool->queued);
 out:
     pthread_mutex_unlock(&pool->lock);
+    worker_wake(idle);
     return status;
 }
 
@@ -351,10 +362,14 @@ bool pool_stop(struct pool *pool, unsigned bound_ms)
     struct timespec deadline = deadline_after(bound_ms);
     pthread_mutex_lock(&pool->lock);
     pool->stopping = true;
-    for (struct worker *worker = pool->idle; worker; worker = worker->next)
-        pthread_cond_signal(&worker->wake);
+    struct worker *idle = pool->idle;
     pool->idle = NULL;
     pthread_mutex_unlock(&pool->lock);
+    while (idle) {
+        struct worker *next = idle->next; /* it may be at its end, and in another list, once it has heard */
+        worker_wake(idle);
+        idle = next;
+    }
     queue_refuse(pool, refuse_ending);
 
     pthread_mutex_lock(&pool->lock);
@@ -366,11 +381,11 @@ bool pool_stop(struct pool *pool, unsigned bound_ms)
     struct worker *gone = pool->gone;
     pool->gone = NULL;
     pthread_mutex_unlock(&pool->lock);
-    while (gone) {
-        struct worker *next = gone->next;
-        pthread_join(gone->thread, NULL);
-        worker_free(gone);
-        gone = next;
+    for (struct worker *worker = gone, *next; worker; worker = next) {
+        next = worker->next;
+        pthread_join(worker->thread, NULL);
+        worker->next = pool->joined;
+        pool->joined = worker;
     }
     watch_stop(&pool->watch);
     return here_stop(&pool->here, pool->set.end) && all;
@@ -390,6 +405,11 @@ void pool_free(struct pool *pool)
         }
     }
     registry_unlock();
+    while (pool->joined) {
+        struct worker *next = pool->joined->next;
+        OPENSSL_free(pool->joined);
+        pool->joined = next;
+    }
     watch_destroy(&pool->watch);
     here_destroy(&pool->here);
     pthread_mutex_destroy(&pool->lock);

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bell.h"
 #include "sealane/hsm.h"
 #include "stats.h"
 #include "watch.h"
@@ -38,8 +39,8 @@ struct worker {
     bool retire;     /* set by a task that could not run: end this thread, another one shall run it */
     /* private to pool.c, under the pool's lock */
     struct task *current;
-    bool stuck;          /* `current` was given up */
-    pthread_cond_t wake; /* idle: `current` is set, or the pool stops */
+    bool stuck; /* `current` was given up */
+    bell wake;  /* idle: `current` is set, or the pool stops */
 };
 
 struct task_ops {
@@ -65,9 +66,9 @@ struct task {
     bool queued;
     struct worker *worker; /* that has taken it */
     atomic_uint refs;
+    bell over;            /* rung once it is ready or expired */
     pthread_mutex_t lock; /* of what follows, and held while `done` runs */
-    pthread_cond_t changed;
-    struct pool *pool; /* where it is now */
+    struct pool *pool;    /* where it is now */
     bool ready, expired, abandoned;
     hsm_job_done done;
     void *done_arg;

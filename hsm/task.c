@@ -11,14 +11,12 @@
 #include "error.h"
 #include "process.h"
 
-#include <errno.h>
-
 void task_init(struct task *task, const struct task_ops *ops)
 {
     task->ops = ops;
     atomic_init(&task->refs, 1);
     pthread_mutex_init(&task->lock, NULL);
-    cond_init(&task->changed);
+    bell_reset(&task->over);
 }
 
 /* Of a parent. */
@@ -36,10 +34,8 @@ void task_release(struct task *task)
 {
     if (atomic_fetch_sub(&task->refs, 1) != 1)
         return;
-    if (!task_is_foreign(task)) { /* destroying a lock that a thread of the parent holds is undefined */
+    if (!task_is_foreign(task)) /* destroying a lock that a thread of the parent holds is undefined */
         pthread_mutex_destroy(&task->lock);
-        pthread_cond_destroy(&task->changed);
-    }
     task->ops->destroy(task);
 }
 
@@ -59,14 +55,11 @@ static void task_tell(struct task *task)
         done(task->done_arg);
 }
 
-/*
- * Wakes the thread that waits, which then finds the lock free: woken under it, it would go back to sleep at
- * once, two system calls and two switches per operation for nothing. The caller holds a reference.
- */
+/* Wakes the thread that waits, which then finds the lock free. The caller holds a reference. */
 static void task_unlock_and_wake(struct task *task)
 {
     pthread_mutex_unlock(&task->lock);
-    pthread_cond_broadcast(&task->changed);
+    bell_ring(&task->over);
 }
 
 /* The pool's part is over. */
@@ -215,11 +208,8 @@ bool task_wait(struct task *task, unsigned timeout_ms, hsm_error *err)
         return false;
     }
     struct timespec deadline = deadline_after(timeout_ms);
+    (void)bell_wait(&task->over, &deadline);
     pthread_mutex_lock(&task->lock);
-    while (!task->ready && !task->expired) {
-        if (pthread_cond_timedwait(&task->changed, &task->lock, &deadline) == ETIMEDOUT)
-            break;
-    }
     bool ready = task->ready, told = task->expired;
     if (!ready)
         task->abandoned = task->expired = true;

@@ -232,6 +232,9 @@ static int provider_get_capabilities(void *vprov, const char *capability, OSSL_C
 static void provider_free(provider *prov)
 {
     hsm_free(prov->keys);
+    for (size_t i = 0; prov->digests != NULL && i < DIGESTS; i++)
+        EVP_MD_free(prov->digests[i]);
+    OPENSSL_free((void *)prov->digests);
     OSSL_PROVIDER_unload(prov->deflt);
     OSSL_LIB_CTX_free(prov->libctx);
     settings_clear(&prov->set);
@@ -306,7 +309,8 @@ int OSSL_provider_init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, co
     if (get_params == NULL || !settings_read(&prov->set, core, get_params))
         goto fail;
     prov->libctx = OSSL_LIB_CTX_new_from_dispatch(core, in);
-    if (prov->libctx == NULL)
+    prov->digests = OPENSSL_zalloc(DIGESTS * sizeof(prov->digests[0]));
+    if (prov->libctx == NULL || prov->digests == NULL)
         goto fail;
     prov->deflt = OSSL_PROVIDER_load(prov->libctx, "default");
     if (prov->deflt == NULL)

@@ -41,6 +41,9 @@ typedef enum cipher_index {
     CIPHERS,
 } cipher_index;
 
+/* Digests that signatures are made over; signature.h. */
+enum { DIGESTS = 6 };
+
 typedef struct provider {
     const OSSL_CORE_HANDLE *core;
     /*
@@ -51,6 +54,7 @@ typedef struct provider {
     OSSL_PROVIDER *deflt;
     void *deflt_ctx;                     /* what its functions take for their provider */
     OSSL_ALGORITHM ciphers[CIPHERS + 1]; /* that we offer */
+    EVP_MD *_Atomic *digests;            /* DIGESTS, fetched with their first use; signature.c's */
     hsm *keys;                           /* NULL: no module is configured, the provider offers records only */
     settings set;
     OSSL_FUNC_BIO_read_ex_fn *bio_read;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the RSA and the ECDSA signatures share; see signature.h. */
+#include <stdatomic.h>
 #include <string.h>
 #include <openssl/crypto.h>
 #include <openssl/objects.h>
@@ -17,33 +18,61 @@
             0x00, 0x04, len                                                                                  \
     }
 
-static const digest digests[] = {
-    {"SHA2-256", NID_sha256, HSM_SHA256, 32, 19, SHA2_INFO(0x31, 0x01, 32)},
-    {"SHA2-384", NID_sha384, HSM_SHA384, 48, 19, SHA2_INFO(0x41, 0x02, 48)},
-    {"SHA2-512", NID_sha512, HSM_SHA512, 64, 19, SHA2_INFO(0x51, 0x03, 64)},
-    {"SHA2-224", NID_sha224, HSM_SHA224, 28, 19, SHA2_INFO(0x2d, 0x04, 28)},
+static const digest digests[DIGESTS] = {
+    {"SHA2-256", "SHA256", NID_sha256, HSM_SHA256, 32, 19, SHA2_INFO(0x31, 0x01, 32)},
+    {"SHA2-384", "SHA384", NID_sha384, HSM_SHA384, 48, 19, SHA2_INFO(0x41, 0x02, 48)},
+    {"SHA2-512", "SHA512", NID_sha512, HSM_SHA512, 64, 19, SHA2_INFO(0x51, 0x03, 64)},
+    {"SHA2-224", "SHA224", NID_sha224, HSM_SHA224, 28, 19, SHA2_INFO(0x2d, 0x04, 28)},
     {"SHA1",
+     "SHA-1",
      NID_sha1,
      HSM_SHA1,
      20,
      15,
      {0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 20}},
     /* TLS 1.1 and before signed both digests without a DigestInfo: RFC 4346 7.4.3. */
-    {"MD5-SHA1", NID_md5_sha1, HSM_HASH_NONE, 36, 0, {0}},
+    {"MD5-SHA1", "MD5-SHA1", NID_md5_sha1, HSM_HASH_NONE, 36, 0, {0}},
 };
 
-const digest *digest_find(const provider *prov, const char *name)
+/* Any other name that libcrypto knows: an OID, say. */
+static const digest *digest_of_alias(const provider *prov, const char *name)
 {
     EVP_MD *md = EVP_MD_fetch(prov->libctx, name, NULL);
     const digest *found = NULL;
 
-    for (size_t i = 0; md != NULL && found == NULL && i < sizeof(digests) / sizeof(digests[0]); i++)
+    for (size_t i = 0; md != NULL && found == NULL && i < DIGESTS; i++)
         if (EVP_MD_is_a(md, digests[i].name))
             found = &digests[i];
     EVP_MD_free(md);
+    return found;
+}
+
+const digest *digest_find(const provider *prov, const char *name)
+{
+    const digest *found = NULL;
+
+    for (size_t i = 0; found == NULL && i < DIGESTS; i++)
+        if (OPENSSL_strcasecmp(name, digests[i].name) == 0 || OPENSSL_strcasecmp(name, digests[i].alias) == 0)
+            found = &digests[i];
+    if (found == NULL)
+        found = digest_of_alias(prov, name);
     if (found == NULL)
         RAISE(REASON_UNSUPPORTED, "no signatures over digest \"%s\"", name);
     return found;
+}
+
+/* Fetching costs thousands of instructions, and every handshake hashes. */
+static EVP_MD *digest_md(const provider *prov, const digest *d)
+{
+    EVP_MD *_Atomic *cell = &prov->digests[d - digests];
+    EVP_MD *md = *cell, *before = NULL;
+
+    if (md != NULL || (md = EVP_MD_fetch(prov->libctx, d->name, NULL)) == NULL)
+        return md;
+    if (atomic_compare_exchange_strong(cell, &before, md))
+        return md;
+    EVP_MD_free(md); /* another thread was faster */
+    return before;
 }
 
 /* ---- the context ---- */
@@ -294,10 +323,8 @@ static bool hash_start(signer *ctx, const char *name)
         ctx->digest = &digests[0];
     if (ctx->digest == NULL || (ctx->md == NULL && (ctx->md = EVP_MD_CTX_new()) == NULL))
         return false;
-    EVP_MD *md = EVP_MD_fetch(ctx->prov->libctx, ctx->digest->name, NULL);
-    bool ok = md != NULL && EVP_DigestInit_ex2(ctx->md, md, NULL) == 1;
-    EVP_MD_free(md);
-    return ok;
+    EVP_MD *md = digest_md(ctx->prov, ctx->digest);
+    return md != NULL && EVP_DigestInit_ex2(ctx->md, md, NULL) == 1;
 }
 
 static int signature_digest_sign_init(void *vctx, const char *name, void *vkey, const OSSL_PARAM params[])

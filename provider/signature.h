@@ -12,7 +12,8 @@
 
 /* A digest that signatures here can be made over. */
 typedef struct digest {
-    const char *name; /* OpenSSL's name */
+    const char *name;  /* OpenSSL's name, */
+    const char *alias; /* and the other common one */
     int nid;
     hsm_hash hash;
     uint8_t len;      /* bytes */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ECDSA with keys of tokens: what signature.c leaves to the scheme. */
-#include <openssl/ec.h>
+#include <string.h>
+#include <openssl/asn1.h>
 #include <openssl/objects.h>
 #include <openssl/x509.h>
 #include "signature.h"
@@ -28,27 +29,44 @@ static bool ecdsa_algorithm_id(const signer *ctx, OSSL_PARAM *p)
            algorithm_id_answer(p, nid, V_ASN1_UNDEF, NULL);
 }
 
-/* PKCS#11 gives r || s (PKCS#11 v2.40, 2.3.1); X.509 and TLS want the DER of Ecdsa-Sig-Value (RFC
- * 3279 2.2.3). */
+/* The DER of an INTEGER from `len` octets, at most 66, the first being the highest: X.690 8.3. Returns its end. */
+static uint8_t *integer_to_der(const uint8_t *number, size_t len, uint8_t *der)
+{
+    for (; len > 1 && number[0] == 0; len--)
+        number++;
+    size_t zero = number[0] >> 7; /* it is no negative one */
+
+    *der++ = V_ASN1_INTEGER;
+    *der++ = (uint8_t)(zero + len);
+    if (zero)
+        *der++ = 0;
+    memcpy(der, number, len);
+    return der + len;
+}
+
+/*
+ * PKCS#11 gives r || s (PKCS#11 v2.40, 2.3.1); X.509 and TLS want the DER of Ecdsa-Sig-Value (RFC 3279 2.2.3).
+ * libcrypto would make two BIGNUMs of them for that, 10,000 instructions.
+ */
 static bool ecdsa_to_der(const uint8_t *raw, size_t raw_len, uint8_t *der, size_t *der_len, size_t der_size)
 {
-    ECDSA_SIG *sig = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(raw, (int)(raw_len / 2), NULL),
-           *s = BN_bin2bn(raw + raw_len / 2, (int)(raw_len / 2), NULL);
-    bool ok = false;
+    enum { NUMBER_MAX = 66 }; /* octets: P-521 */
+    uint8_t numbers[2 * (NUMBER_MAX + 3)], *end;
 
-    if (sig == NULL || r == NULL || s == NULL || ECDSA_SIG_set0(sig, r, s) != 1) {
-        BN_free(r);
-        BN_free(s);
-    } else {
-        int len = i2d_ECDSA_SIG(sig, NULL);
-        if (len > 0 && (size_t)len <= der_size) {
-            *der_len = (size_t)i2d_ECDSA_SIG(sig, &der);
-            ok = true;
-        }
-    }
-    ECDSA_SIG_free(sig);
-    return ok;
+    if (raw_len == 0 || raw_len > 2 * NUMBER_MAX || raw_len % 2 != 0)
+        return false;
+    end = integer_to_der(raw, raw_len / 2, numbers);
+    end = integer_to_der(raw + raw_len / 2, raw_len / 2, end);
+    size_t len = (size_t)(end - numbers), head = len < 0x80 ? 2 : 3; /* X.690 8.1.3 */
+    if (head + len > der_size)
+        return false;
+    *der++ = V_ASN1_SEQUENCE | V_ASN1_CONSTRUCTED;
+    if (head == 3)
+        *der++ = 0x81;
+    *der++ = (uint8_t)len;
+    memcpy(der, numbers, len);
+    *der_len = head + len;
+    return true;
 }
 
 static bool ecdsa_sign(signer *ctx, const uint8_t *tbs, size_t tbs_len, uint8_t *sig, size_t *sig_len,
