@@ -19,7 +19,7 @@
 /*
  * Key management must carry the well-known names: libcrypto compares keys and finds certificates' types by
  * them. The signatures need not, because a key names its own (keymgmt_query_operation_name): under names of
- * ours, no fetch for a software key can ever end up here.
+ * ours, no fetch for a software key can end up here, but one for a signature that names its digest.
  */
 static const OSSL_ALGORITHM keymgmts[] = {
     {"RSA:rsaEncryption:1.2.840.113549.1.1.1", KEYS_PROPERTIES, keymgmt_rsa, "RSA keys in a token"},
@@ -30,10 +30,36 @@ static const OSSL_ALGORITHM keymgmts[] = {
     {"ED448:1.3.101.113", KEYS_PROPERTIES, keymgmt_ed448, "Ed448 keys in a token"},
     {NULL, NULL, NULL, NULL},
 };
+#define SIGNATURES                                                                                           \
+    {"SEALANE-RSA", KEYS_PROPERTIES, signature_rsa, "RSA signatures by a token"},                            \
+        {"SEALANE-ECDSA", KEYS_PROPERTIES, signature_ecdsa, "ECDSA signatures by a token"},                  \
+    {                                                                                                        \
+        "SEALANE-EDDSA", KEYS_PROPERTIES, signature_eddsa, "Ed25519 and Ed448 signatures by a token"         \
+    }
+static const OSSL_ALGORITHM signatures_3_0[] = {SIGNATURES, {NULL, NULL, NULL, NULL}};
+/* For messages, the application fetches by a name that says everything: signature_composite.c. */
+#define RSA_WITH(hash, number, dispatch)                                                                     \
+    {                                                                                                        \
+        "RSA-" hash ":1.2.840.113549.1.1." number, KEYS_PROPERTIES, dispatch, "RSA signatures by a token"    \
+    }
+#define ECDSA_WITH(hash, arc, dispatch)                                                                      \
+    {                                                                                                        \
+        "ECDSA-" hash ":1.2.840.10045.4." arc, KEYS_PROPERTIES, dispatch, "ECDSA signatures by a token"      \
+    }
 static const OSSL_ALGORITHM signatures[] = {
-    {"SEALANE-RSA", KEYS_PROPERTIES, signature_rsa, "RSA signatures by a token"},
-    {"SEALANE-ECDSA", KEYS_PROPERTIES, signature_ecdsa, "ECDSA signatures by a token"},
-    {"SEALANE-EDDSA", KEYS_PROPERTIES, signature_eddsa, "Ed25519 and Ed448 signatures by a token"},
+    SIGNATURES,
+    RSA_WITH("SHA1:RSA-SHA-1:sha1WithRSAEncryption", "5", signature_rsa_sha1),
+    RSA_WITH("SHA2-224:RSA-SHA224:sha224WithRSAEncryption", "14", signature_rsa_sha224),
+    RSA_WITH("SHA2-256:RSA-SHA256:sha256WithRSAEncryption", "11", signature_rsa_sha256),
+    RSA_WITH("SHA2-384:RSA-SHA384:sha384WithRSAEncryption", "12", signature_rsa_sha384),
+    RSA_WITH("SHA2-512:RSA-SHA512:sha512WithRSAEncryption", "13", signature_rsa_sha512),
+    ECDSA_WITH("SHA1:ECDSA-SHA-1:ecdsa-with-SHA1", "1", signature_ecdsa_sha1),
+    ECDSA_WITH("SHA2-224:ECDSA-SHA224:ecdsa-with-SHA224", "3.1", signature_ecdsa_sha224),
+    ECDSA_WITH("SHA2-256:ECDSA-SHA256:ecdsa-with-SHA256", "3.2", signature_ecdsa_sha256),
+    ECDSA_WITH("SHA2-384:ECDSA-SHA384:ecdsa-with-SHA384", "3.3", signature_ecdsa_sha384),
+    ECDSA_WITH("SHA2-512:ECDSA-SHA512:ecdsa-with-SHA512", "3.4", signature_ecdsa_sha512),
+    {"ED25519:1.3.101.112", KEYS_PROPERTIES, signature_ed25519, "Ed25519 signatures by a token"},
+    {"ED448:1.3.101.113", KEYS_PROPERTIES, signature_ed448, "Ed448 signatures by a token"},
     {NULL, NULL, NULL, NULL},
 };
 static const OSSL_ALGORITHM asym_ciphers[] = {
@@ -74,6 +100,13 @@ static const OSSL_ALGORITHM encoders[] = {
     KEY_ENCODERS("ED25519", ed25519), KEY_ENCODERS("ED448", ed448),     {NULL, NULL, NULL, NULL},
 };
 
+/* The libcrypto that we run with, which may be newer than the one we were built with, is that or newer. */
+static bool libcrypto_is(unsigned major, unsigned minor)
+{
+    return OPENSSL_version_major() > major ||
+           (OPENSSL_version_major() == major && OPENSSL_version_minor() >= minor);
+}
+
 static const OSSL_ALGORITHM *provider_query(void *vprov, int operation, int *no_cache)
 {
     const provider *prov = vprov;
@@ -89,7 +122,7 @@ static const OSSL_ALGORITHM *provider_query(void *vprov, int operation, int *no_
     case OSSL_OP_KEYMGMT:
         return keymgmts;
     case OSSL_OP_SIGNATURE:
-        return signatures;
+        return libcrypto_is(3, 4) ? signatures : signatures_3_0;
     case OSSL_OP_ASYM_CIPHER:
         return asym_ciphers;
     case OSSL_OP_KEYEXCH:
@@ -97,7 +130,7 @@ static const OSSL_ALGORITHM *provider_query(void *vprov, int operation, int *no_
     case OSSL_OP_STORE:
         return stores;
     case OSSL_OP_DECODER:
-        return OPENSSL_version_major() == 3 && OPENSSL_version_minor() == 0 ? decoders_3_0 : decoders;
+        return libcrypto_is(3, 1) ? decoders : decoders_3_0;
     case OSSL_OP_ENCODER:
         return encoders;
     }

@@ -112,6 +112,12 @@ extern const OSSL_DISPATCH cipher_aes128cbc_hmac_sha1[], cipher_aes256cbc_hmac_s
 extern const OSSL_DISPATCH cipher_aes128cbc_hmac_sha256[], cipher_aes256cbc_hmac_sha256[];
 extern const OSSL_DISPATCH keymgmt_rsa[], keymgmt_rsa_pss[], keymgmt_ec[], keymgmt_ed25519[], keymgmt_ed448[];
 extern const OSSL_DISPATCH signature_rsa[], signature_ecdsa[], signature_eddsa[];
+/* For OpenSSL 3.4 and newer: */
+extern const OSSL_DISPATCH signature_ed25519[], signature_ed448[];
+extern const OSSL_DISPATCH signature_rsa_sha1[], signature_rsa_sha224[], signature_rsa_sha256[];
+extern const OSSL_DISPATCH signature_rsa_sha384[], signature_rsa_sha512[];
+extern const OSSL_DISPATCH signature_ecdsa_sha1[], signature_ecdsa_sha224[], signature_ecdsa_sha256[];
+extern const OSSL_DISPATCH signature_ecdsa_sha384[], signature_ecdsa_sha512[];
 extern const OSSL_DISPATCH asym_cipher_rsa[], keyexch_ecdh[];
 extern const OSSL_DISPATCH store_pkcs11[];
 extern const OSSL_DISPATCH decoder_pem[], decoder_uri[], decoder_pkcs8[];

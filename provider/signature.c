@@ -77,7 +77,7 @@ static EVP_MD *digest_md(const provider *prov, const digest *d)
 
 /* ---- the context ---- */
 
-static void *signer_new(void *vprov, const scheme *its)
+signer *signer_new(void *vprov, const scheme *its)
 {
     signer *ctx = OPENSSL_zalloc(sizeof(*ctx));
 
@@ -100,7 +100,7 @@ static void *signature_newctx_ecdsa(void *vprov, const char *properties)
     return signer_new(vprov, &scheme_ecdsa);
 }
 
-static void signature_freectx(void *vctx)
+void signature_freectx(void *vctx)
 {
     signer *ctx = vctx;
 
@@ -108,10 +108,11 @@ static void signature_freectx(void *vctx)
         return;
     key_free(ctx->key);
     EVP_MD_CTX_free(ctx->md);
+    OPENSSL_free(ctx->claimed);
     OPENSSL_free(ctx);
 }
 
-static void *signature_dupctx(void *vctx)
+void *signature_dupctx(void *vctx)
 {
     const signer *from = vctx;
     signer *ctx = OPENSSL_memdup(from, sizeof(*from));
@@ -119,10 +120,13 @@ static void *signature_dupctx(void *vctx)
     if (ctx == NULL)
         return NULL;
     ctx->md = NULL;
+    ctx->claimed = NULL;
     if (ctx->key != NULL)
         key_ref(ctx->key);
-    if (from->md != NULL &&
-        ((ctx->md = EVP_MD_CTX_new()) == NULL || EVP_MD_CTX_copy_ex(ctx->md, from->md) != 1)) {
+    if ((from->md != NULL &&
+         ((ctx->md = EVP_MD_CTX_new()) == NULL || EVP_MD_CTX_copy_ex(ctx->md, from->md) != 1)) ||
+        (from->claimed != NULL &&
+         (ctx->claimed = OPENSSL_memdup(from->claimed, from->claimed_len)) == NULL)) {
         signature_freectx(ctx);
         return NULL;
     }
@@ -194,7 +198,7 @@ static const OSSL_PARAM *signature_settable_ctx_params(void *vctx, void *vprov)
     return settable;
 }
 
-static int signature_get_ctx_params(void *vctx, OSSL_PARAM params[])
+int signature_get_ctx_params(void *vctx, OSSL_PARAM params[])
 {
     const signer *ctx = vctx;
     OSSL_PARAM *p;
@@ -208,7 +212,7 @@ static int signature_get_ctx_params(void *vctx, OSSL_PARAM params[])
     return ctx->scheme->params_get(ctx, params);
 }
 
-static const OSSL_PARAM *signature_gettable_ctx_params(void *vctx, void *vprov)
+const OSSL_PARAM *signature_gettable_ctx_params(void *vctx, void *vprov)
 {
     static const OSSL_PARAM gettable[] = {
         OSSL_PARAM_octet_string(OSSL_SIGNATURE_PARAM_ALGORITHM_ID, NULL, 0),
@@ -224,8 +228,7 @@ static const OSSL_PARAM *signature_gettable_ctx_params(void *vctx, void *vprov)
 
 /* ---- operations ---- */
 
-/* `vkey` NULL keeps the key that there is, as re-initialising does. */
-static bool signer_init(signer *ctx, void *vkey, bool private, const OSSL_PARAM params[])
+bool signer_init(signer *ctx, void *vkey, bool private, const OSSL_PARAM params[])
 {
     if (vkey != NULL) {
         key_free(ctx->key);
@@ -286,8 +289,8 @@ static bool libcrypto_sign(const signer *ctx, const uint8_t *tbs, size_t tbs_len
     return ok;
 }
 
-static int signature_sign(void *vctx, unsigned char *sig, size_t *sig_len, size_t sig_size,
-                          const unsigned char *tbs, size_t tbs_len)
+int signature_sign(void *vctx, unsigned char *sig, size_t *sig_len, size_t sig_size, const unsigned char *tbs,
+                   size_t tbs_len)
 {
     signer *ctx = vctx;
 
@@ -301,8 +304,8 @@ static int signature_sign(void *vctx, unsigned char *sig, size_t *sig_len, size_
                                    : libcrypto_sign(ctx, tbs, tbs_len, sig, sig_len, sig_size);
 }
 
-static int signature_verify(void *vctx, const unsigned char *sig, size_t sig_len, const unsigned char *tbs,
-                            size_t tbs_len)
+int signature_verify(void *vctx, const unsigned char *sig, size_t sig_len, const unsigned char *tbs,
+                     size_t tbs_len)
 {
     signer *ctx = vctx;
     EVP_PKEY_CTX *pctx = tbs_fits(ctx, tbs_len) ? libcrypto_context(ctx, EVP_PKEY_verify_init_ex) : NULL;
@@ -314,6 +317,14 @@ static int signature_verify(void *vctx, const unsigned char *sig, size_t sig_len
 
 /* ---- hashing before signing ---- */
 
+bool signer_hash_start(signer *ctx)
+{
+    if (ctx->md == NULL && (ctx->md = EVP_MD_CTX_new()) == NULL)
+        return false;
+    EVP_MD *md = digest_md(ctx->prov, ctx->digest);
+    return md != NULL && EVP_DigestInit_ex2(ctx->md, md, NULL) == 1;
+}
+
 /* No name: SHA-256, as keymgmt's default digest says too. */
 static bool hash_start(signer *ctx, const char *name)
 {
@@ -321,10 +332,7 @@ static bool hash_start(signer *ctx, const char *name)
         ctx->digest = digest_find(ctx->prov, name);
     else if (ctx->digest == NULL)
         ctx->digest = &digests[0];
-    if (ctx->digest == NULL || (ctx->md == NULL && (ctx->md = EVP_MD_CTX_new()) == NULL))
-        return false;
-    EVP_MD *md = digest_md(ctx->prov, ctx->digest);
-    return md != NULL && EVP_DigestInit_ex2(ctx->md, md, NULL) == 1;
+    return ctx->digest != NULL && signer_hash_start(ctx);
 }
 
 static int signature_digest_sign_init(void *vctx, const char *name, void *vkey, const OSSL_PARAM params[])
@@ -337,14 +345,14 @@ static int signature_digest_verify_init(void *vctx, const char *name, void *vkey
     return signer_init(vctx, vkey, false, params) && hash_start(vctx, name);
 }
 
-static int signature_digest_update(void *vctx, const unsigned char *data, size_t len)
+int signature_digest_update(void *vctx, const unsigned char *data, size_t len)
 {
     signer *ctx = vctx;
 
     return ctx->md != NULL && EVP_DigestUpdate(ctx->md, data, len) == 1;
 }
 
-static int signature_digest_sign_final(void *vctx, unsigned char *sig, size_t *sig_len, size_t sig_size)
+int signature_digest_sign_final(void *vctx, unsigned char *sig, size_t *sig_len, size_t sig_size)
 {
     signer *ctx = vctx;
     uint8_t hash[EVP_MAX_MD_SIZE];
@@ -355,7 +363,7 @@ static int signature_digest_sign_final(void *vctx, unsigned char *sig, size_t *s
     return signature_sign(ctx, sig, sig_len, sig_size, hash, len);
 }
 
-static int signature_digest_verify_final(void *vctx, const unsigned char *sig, size_t sig_len)
+int signature_digest_verify_final(void *vctx, const unsigned char *sig, size_t sig_len)
 {
     signer *ctx = vctx;
     uint8_t hash[EVP_MAX_MD_SIZE];

@@ -187,17 +187,47 @@ static int eddsa_digest_verify(void *vctx, const unsigned char *sig, size_t sig_
     return ok;
 }
 
-const OSSL_DISPATCH signature_eddsa[] = {
-    ROW(OSSL_FUNC_SIGNATURE_NEWCTX, eddsa_newctx),
-    ROW(OSSL_FUNC_SIGNATURE_FREECTX, eddsa_freectx),
-    ROW(OSSL_FUNC_SIGNATURE_DUPCTX, eddsa_dupctx),
-    ROW(OSSL_FUNC_SIGNATURE_DIGEST_SIGN_INIT, eddsa_digest_sign_init),
-    ROW(OSSL_FUNC_SIGNATURE_DIGEST_SIGN, eddsa_digest_sign),
-    ROW(OSSL_FUNC_SIGNATURE_DIGEST_VERIFY_INIT, eddsa_digest_verify_init),
-    ROW(OSSL_FUNC_SIGNATURE_DIGEST_VERIFY, eddsa_digest_verify),
-    ROW(OSSL_FUNC_SIGNATURE_GET_CTX_PARAMS, eddsa_get_ctx_params),
-    ROW(OSSL_FUNC_SIGNATURE_GETTABLE_CTX_PARAMS, eddsa_gettable_ctx_params),
-    ROW(OSSL_FUNC_SIGNATURE_SET_CTX_PARAMS, eddsa_set_ctx_params),
-    ROW(OSSL_FUNC_SIGNATURE_SETTABLE_CTX_PARAMS, eddsa_settable_ctx_params),
-    {0, NULL},
-};
+/* What OpenSSL 3.4 and newer fetch for EVP_PKEY_sign_message_init(3): the same under the algorithm's own name. */
+static int eddsa_sign_message_init(void *vctx, void *vkey, const OSSL_PARAM params[])
+{
+    return eddsa_init(vctx, NULL, vkey, true, params);
+}
+
+static int eddsa_verify_message_init(void *vctx, void *vkey, const OSSL_PARAM params[])
+{
+    return eddsa_init(vctx, NULL, vkey, false, params);
+}
+
+static const char **eddsa_key_types_ed25519(void)
+{
+    static const char *types[] = {"ED25519", NULL};
+    return types;
+}
+
+static const char **eddsa_key_types_ed448(void)
+{
+    static const char *types[] = {"ED448", NULL};
+    return types;
+}
+
+#define EDDSA_ROWS                                                                                           \
+    ROW(OSSL_FUNC_SIGNATURE_NEWCTX, eddsa_newctx), ROW(OSSL_FUNC_SIGNATURE_FREECTX, eddsa_freectx),          \
+        ROW(OSSL_FUNC_SIGNATURE_DUPCTX, eddsa_dupctx),                                                       \
+        ROW(OSSL_FUNC_SIGNATURE_DIGEST_SIGN_INIT, eddsa_digest_sign_init),                                   \
+        ROW(OSSL_FUNC_SIGNATURE_DIGEST_SIGN, eddsa_digest_sign),                                             \
+        ROW(OSSL_FUNC_SIGNATURE_DIGEST_VERIFY_INIT, eddsa_digest_verify_init),                               \
+        ROW(OSSL_FUNC_SIGNATURE_DIGEST_VERIFY, eddsa_digest_verify),                                         \
+        ROW(OSSL_FUNC_SIGNATURE_GET_CTX_PARAMS, eddsa_get_ctx_params),                                       \
+        ROW(OSSL_FUNC_SIGNATURE_GETTABLE_CTX_PARAMS, eddsa_gettable_ctx_params),                             \
+        ROW(OSSL_FUNC_SIGNATURE_SET_CTX_PARAMS, eddsa_set_ctx_params),                                       \
+        ROW(OSSL_FUNC_SIGNATURE_SETTABLE_CTX_PARAMS, eddsa_settable_ctx_params)
+#define EDDSA_MESSAGE_ROWS(type)                                                                             \
+    ROW(FUNC_SIGNATURE_QUERY_KEY_TYPES, eddsa_key_types_##type),                                             \
+        ROW(FUNC_SIGNATURE_SIGN_MESSAGE_INIT, eddsa_sign_message_init),                                      \
+        ROW(OSSL_FUNC_SIGNATURE_SIGN, eddsa_digest_sign),                                                    \
+        ROW(FUNC_SIGNATURE_VERIFY_MESSAGE_INIT, eddsa_verify_message_init),                                  \
+        ROW(OSSL_FUNC_SIGNATURE_VERIFY, eddsa_digest_verify)
+
+const OSSL_DISPATCH signature_eddsa[] = {EDDSA_ROWS, {0, NULL}};
+const OSSL_DISPATCH signature_ed25519[] = {EDDSA_ROWS, EDDSA_MESSAGE_ROWS(ed25519), {0, NULL}};
+const OSSL_DISPATCH signature_ed448[] = {EDDSA_ROWS, EDDSA_MESSAGE_ROWS(ed448), {0, NULL}};
