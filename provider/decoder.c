@@ -16,7 +16,8 @@
  * name whose output OSSL_STORE's file loader takes and no public key is made from; the structure "pk11-uri" keeps real
  * ones and ours apart. That is for 3.0 alone: later ones (3.5 and 3.6 for sure) take no decoder into a chain that begins
  * with PEM unless it reads PEM or DER (collect_decoder_keymgmt), so PEM_read_bio_PrivateKey would not find ours. On the
- * way from PEM to DER they also name a PKCS#8 key's type by its algorithm: so our OID is an alias of a decoder's name.
+ * way from PEM to DER they also name a PKCS#8 key's type by its algorithm: so our OIDs are aliases of decoders' names,
+ * with one decoder for each type, since EVP_PKCS82PKEY(3) takes key managements of the decoder's name only.
  */
 #include <string.h>
 #include <openssl/buffer.h>
@@ -153,12 +154,29 @@ static int decoder_decode_pkcs8(void *vctx, OSSL_CORE_BIO *in, int selection, OS
     return uri_decode(vctx, uri_read(vctx, in, pkcs8_uri_unwrap), callback, arg, ask, ask_arg);
 }
 
+/*
+ * libcrypto calls it, and later ones without looking whether there is one, where it has come by another provider's key
+ * management for a key of ours: the key stays where it is.
+ */
+static int decoder_export_object(void *vctx, const void *reference, size_t size, OSSL_CALLBACK *callback,
+                                 void *arg)
+{
+    (void)vctx;
+    (void)reference;
+    (void)size;
+    (void)callback;
+    (void)arg;
+    RAISE(REASON_KEY_NOT_EXPORTABLE, "the file's key is in a token, and another provider was asked for");
+    return 0;
+}
+
 #define DECODER_TABLE(form)                                                                                  \
     const OSSL_DISPATCH decoder_##form[] = {                                                                 \
         ROW(OSSL_FUNC_DECODER_NEWCTX, decoder_newctx),                                                       \
         ROW(OSSL_FUNC_DECODER_FREECTX, decoder_freectx),                                                     \
         ROW(OSSL_FUNC_DECODER_DOES_SELECTION, decoder_does_selection),                                       \
         ROW(OSSL_FUNC_DECODER_DECODE, decoder_decode_##form),                                                \
+        ROW(OSSL_FUNC_DECODER_EXPORT_OBJECT, decoder_export_object),                                         \
         {0, NULL},                                                                                           \
     }
 

@@ -88,7 +88,7 @@ static bool token_key_write_pem(const encoder *ctx, BIO *out, const key *k)
 /* What `openssl pkcs8 -topk8 -nocrypt` asks for: that makes a file with the label PRIVATE KEY of it. */
 static bool token_key_write_der(const encoder *ctx, BIO *out, const key *k)
 {
-    return uri_may_be_written(ctx, k) && pkcs8_uri_write(out, hsm_key_uri(k->token));
+    return uri_may_be_written(ctx, k) && pkcs8_uri_write(out, k->type, hsm_key_uri(k->token));
 }
 
 static bool token_key_write_text(const encoder *ctx, BIO *out, const key *k)

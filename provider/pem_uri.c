@@ -86,28 +86,40 @@ bool pem_uri_write(BIO *out, const char *uri)
 
 /* ---- PKCS#8 ---- */
 
+static bool algorithm_is_ours(const ASN1_OBJECT *algorithm)
+{
+    const size_t len = strlen(PKCS8_RSA);
+    char text[80];
+
+    return OBJ_obj2txt(text, sizeof(text), algorithm, 1) > 0 && strncmp(text, PKCS8_RSA, len) == 0 &&
+           (text[len] == '\0' || text[len] == '.');
+}
+
 unsigned char *pkcs8_uri_unwrap(const unsigned char *der, size_t len, size_t *out_len)
 {
     PKCS8_PRIV_KEY_INFO *info = len <= LONG_MAX ? d2i_PKCS8_PRIV_KEY_INFO(NULL, &der, (long)len) : NULL;
-    ASN1_OBJECT *ours = OBJ_txt2obj(PKCS8_ALGORITHM, 1);
     const ASN1_OBJECT *algorithm = NULL;
     const unsigned char *octets = NULL;
     unsigned char *copy = NULL;
     int octets_len = 0;
 
-    if (info != NULL && ours != NULL && PKCS8_pkey_get0(&algorithm, &octets, &octets_len, NULL, info) == 1 &&
-        OBJ_cmp(algorithm, ours) == 0 && octets_len > 0 &&
+    if (info != NULL && PKCS8_pkey_get0(&algorithm, &octets, &octets_len, NULL, info) == 1 &&
+        algorithm_is_ours(algorithm) && octets_len > 0 &&
         (copy = OPENSSL_memdup(octets, (size_t)octets_len)) != NULL)
         *out_len = (size_t)octets_len;
-    ASN1_OBJECT_free(ours);
     PKCS8_PRIV_KEY_INFO_free(info);
     return copy;
 }
 
-bool pkcs8_uri_write(BIO *out, const char *uri)
+bool pkcs8_uri_write(BIO *out, hsm_key_type type, const char *uri)
 {
+    static const char *const algorithms[] = {[HSM_KEY_RSA] = PKCS8_RSA,
+                                             [HSM_KEY_RSA_PSS] = PKCS8_RSA_PSS,
+                                             [HSM_KEY_EC] = PKCS8_EC,
+                                             [HSM_KEY_ED25519] = PKCS8_ED25519,
+                                             [HSM_KEY_ED448] = PKCS8_ED448};
     PKCS8_PRIV_KEY_INFO *info = PKCS8_PRIV_KEY_INFO_new();
-    ASN1_OBJECT *ours = OBJ_txt2obj(PKCS8_ALGORITHM, 1);
+    ASN1_OBJECT *ours = OBJ_txt2obj(algorithms[type], 1);
     int len;
     unsigned char *der = uri_encode(uri, &len);
     bool ok = info != NULL && ours != NULL && der != NULL &&

@@ -75,16 +75,25 @@ static const OSSL_ALGORITHM stores[] = {
     {NULL, NULL, NULL, NULL},
 };
 /* Why they are called as they are is told in decoder.c. */
+#define PKCS8_DECODER(name)                                                                                  \
+    {                                                                                                        \
+        name, KEYS_PROPERTIES ",input=der,structure=PrivateKeyInfo", decoder_pkcs8,                          \
+            "a key by its URI in PKCS#8"                                                                     \
+    }
 #define DECODERS(step)                                                                                       \
     {step, KEYS_PROPERTIES ",input=pem", decoder_pem, "PEM files that hold a PKCS#11 URI"},                  \
         {"RSA", KEYS_PROPERTIES ",input=" step ",structure=pk11-uri", decoder_uri, "a key by its URI"},      \
         {"EC", KEYS_PROPERTIES ",input=" step ",structure=pk11-uri", decoder_uri, "a key by its URI"},       \
-        {"RSA:" PKCS8_ALGORITHM, KEYS_PROPERTIES ",input=der,structure=PrivateKeyInfo", decoder_pkcs8,       \
-         "a key by its URI in PKCS#8"},                                                                      \
-    {                                                                                                        \
-        NULL, NULL, NULL, NULL                                                                               \
-    }
-static const OSSL_ALGORITHM decoders_3_0[] = {DECODERS("pvk")}, decoders[] = {DECODERS("der")};
+        PKCS8_DECODER("RSA:" PKCS8_RSA)
+static const OSSL_ALGORITHM decoders_3_0[] = {DECODERS("pvk"), {NULL, NULL, NULL, NULL}};
+static const OSSL_ALGORITHM decoders[] = {
+    DECODERS("der"),
+    PKCS8_DECODER("EC:" PKCS8_EC),
+    PKCS8_DECODER("RSA-PSS:" PKCS8_RSA_PSS),
+    PKCS8_DECODER("ED25519:" PKCS8_ED25519),
+    PKCS8_DECODER("ED448:" PKCS8_ED448),
+    {NULL, NULL, NULL, NULL},
+};
 #define KEY_ENCODER(name, properties, dispatch, what)                                                        \
     {                                                                                                        \
         name, KEYS_PROPERTIES properties, dispatch, what                                                     \
