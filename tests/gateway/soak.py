@@ -122,11 +122,11 @@ class Wire:
 class Sink:
     """The next hop: compares what comes; now and then slow, refusing or gone."""
 
-    def __init__(self, ledger, certificates):
+    def __init__(self, ledger, certificates, host):
         self.ledger = ledger
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificates.path("hop.pem"), certificates.path("hop.key"))
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self.listener = socket.create_server((host, 0), backlog=200)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -197,7 +197,8 @@ class Senders:
     KINDS = {"well behaved": 70, "breaks off": 14, "slow writer": 8, "slow reader": 8}
 
     def __init__(self, options, port, ledger, ca):
-        self.port, self.ledger = port, ledger
+        self.address, self.ledger = (options.through, port), ledger
+        self.token = options.token
         self.free = threading.Semaphore(options.senders)
         self.contexts = []
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3):
@@ -213,7 +214,7 @@ class Senders:
         kind = random.choices(*zip(*self.KINDS.items()))[0]
         unsettled = []
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as s:
+            with socket.create_connection(self.address, timeout=PATIENCE) as s:
                 self.send(Wire(s), kind, unsettled)
         except (OSError, EOFError) as e:
             with self.ledger.lock:
@@ -240,7 +241,7 @@ class Senders:
             wire.send(random.choice((b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")))
             here(2)
         context = random.choice(self.contexts)
-        wire.socket = context.wrap_socket(wire.socket, server_hostname="localhost")
+        wire.socket = context.wrap_socket(wire.socket, server_hostname="localhost" if self.token else "gateway.test")
         here(3)
         wire.ask("EHLO soak.test")
         for _ in range(random.choice((1, 1, 1, 2, 3, 10))):
@@ -291,24 +292,25 @@ class Soak:
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
         self.ledger = Ledger()
-        certificates = support.Certificates(folder)
-        self.sink = Sink(self.ledger, certificates)
+        self.certificates = support.Certificates(folder)
+        self.sink = Sink(self.ledger, self.certificates, options.host)
         self.reloads = 0
         self.file = Path(folder) / "gateway.conf"
         self.gateway = support.Gateway(folder, self.settings())
         self.gateway.lines = deque(maxlen=1000)  # or its log would be what grows here
-        self.senders = Senders(options, self.gateway.port, self.ledger, f"{options.token}/ca.pem")
+        self.senders = Senders(options, self.gateway.port, self.ledger, f"{options.token}/ca.pem" if options.token else self.certificates.ca)
         self.samples = []
 
     def settings(self):
         """Each reload finds other settings: kinds of certificate in turn, levels and limits."""
         kinds = [("ec", "rsa"), ("rsa",), ("ec",)][self.reloads % 3]
-        sections = "".join(f'certificate {{ chain = "{self.options.token}/{kind}.pem" key = "{self.options.token}/{kind}.key" }}\n'
-                           for kind in kinds)
-        return (f'hostname = "gateway.test"\nlog = "json"\nopenssl_conf = "{self.options.token}/openssl.cnf"\n'
-                f'receive "in" {{ address = "127.0.0.1" port = {self.gateway.port if self.reloads else 0}\n'
+        folder = self.options.token or self.folder
+        sections = "".join(f'certificate {{ chain = "{folder}/{kind}.pem" key = "{folder}/{kind}.key" }}\n' for kind in kinds)
+        conf = f'openssl_conf = "{folder}/openssl.cnf"\n' if self.options.token else ""
+        return (f'hostname = "gateway.test"\nlog = "json"\n{conf}'
+                f'receive "in" {{ address = "{self.options.host}" port = {self.gateway.port if self.reloads else 0}\n'
                 f'  limits {{ recipients = {100 + self.reloads} }}\n{sections} }}\n'
-                f'route "out" {{ next_hop = "127.0.0.1:{self.sink.port}" '
+                f'route "out" {{ next_hop = "{self.options.through}:{self.sink.port}" '
                 f'tls = "{"may" if self.reloads % 2 else "encrypt"}" messages = {20 + self.reloads % 5} }}\n')
 
     def reload(self):
@@ -370,6 +372,14 @@ class Soak:
         return wrong
 
 
+def run(options):
+    """What is wrong, and the soak itself."""
+    with tempfile.TemporaryDirectory(prefix="sealane-soak-") as folder:
+        soak = Soak(options, folder)
+        soak.run()
+        return soak.verdict(), soak
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60)
@@ -377,15 +387,14 @@ def main():
     parser.add_argument("--senders", type=int, default=60, help="at once, at most")
     parser.add_argument("--reload", type=float, default=180, metavar="SECONDS", help="between two reloads")
     parser.add_argument("--sample", type=float, default=60, metavar="SECONDS")
-    parser.add_argument("--token", required=True, metavar="DIR", help="made by tests/support/make_token")
+    parser.add_argument("--token", metavar="DIR", help="made by tests/support/make_token; without: keys in files")
     parser.add_argument("--json", metavar="FILE")
+    parser.set_defaults(host="127.0.0.1", through="127.0.0.1")
     options = parser.parse_args()
-    options.token = os.path.abspath(options.token)
-    os.environ["SOFTHSM2_CONF"] = f"{options.token}/softhsm2.conf"
-    with tempfile.TemporaryDirectory(prefix="sealane-soak-") as folder:
-        soak = Soak(options, folder)
-        soak.run()
-        wrong = soak.verdict()
+    if options.token:
+        options.token = os.path.abspath(options.token)
+        os.environ["SOFTHSM2_CONF"] = f"{options.token}/softhsm2.conf"
+    wrong, soak = run(options)
     if options.json:
         Path(options.json).write_text(json.dumps({"wrong": wrong, "counts": soak.ledger.counts, "reloads": soak.reloads,
                                                   "minutes": options.minutes, "rate": options.rate, "samples": soak.samples},

@@ -225,6 +225,57 @@ class ScriptedHop:
         self.listener.close()
 
 
+class Bench:
+    """bench-gateway's sink, and its load with a number for each message: what was answered must be there, once and whole."""
+    PROGRAM = os.environ.get("BENCH_GATEWAY")
+
+    def __init__(self, folder, certificates):
+        self.ledger = os.path.join(folder, "ledger")
+        self.certificates = certificates
+        self.sink_port = free_port()
+        self.load = None
+        self.start_sink()
+
+    def start_sink(self):
+        self.sink = subprocess.Popen([self.PROGRAM, "sink", "--ledger", self.ledger, "--port", str(self.sink_port), "--chain",
+                                      self.certificates.path("hop.pem"), "--key", self.certificates.path("hop.key")],
+                                     stdout=subprocess.PIPE)
+        self.sink.stdout.readline()
+
+    def kill_sink(self):
+        self.sink.kill()
+        self.sink.wait(PATIENCE)
+        self.sink.stdout.close()
+
+    def start_load(self, port, *options):
+        self.load = subprocess.Popen([self.PROGRAM, "load", "--ledger", self.ledger, "--port", str(port), *options],
+                                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def wait_for_messages(self, count):
+        """Until that many more were begun: the ledger begins with the number of the next one."""
+        def number():
+            with open(self.ledger, "rb") as f:
+                return struct.unpack("=I", f.read(4))[0]
+
+        wanted = number() + count
+        for _ in range(PATIENCE * 100):
+            if number() >= wanted:
+                return
+            time.sleep(0.01)
+        raise AssertionError("no mail goes through")
+
+    def end_load(self):
+        """As if its time was over; what it has counted."""
+        self.load.terminate()
+        return json.loads(self.load.communicate(timeout=PATIENCE)[0])
+
+    def close(self):
+        for process in (self.load, self.sink):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait(PATIENCE)
+
+
 class Peer:
     """A socket with lines, from either side."""
 

@@ -44,6 +44,7 @@ def main():
         gateway = support.Gateway(folder, f"""
             hostname = "gateway.test"
             log = "json"
+            timeouts {{ reuse = 1 }} # or the end waits for the kept connections
             {arguments.settings}
             receive "in" {{ address = "127.0.0.1" port = 0 tls = "encrypt" {sections} }}
             route "out" {{ next_hop = "127.0.0.1:{sink_port}" tls = "{arguments.hop_tls}" }}

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gateway with its keys in a SoftHSM2 token: runs under tests/support/with_token, SEALANE_COUNT names the counting
 module between the provider and the token (tests/modules/count.h), which tells what the token was really asked for."""
+import glob
 import os
 import re
+import shutil
+import signal
 import ssl
 import struct
 import subprocess
 import threading
+import time
+import unittest
 from pathlib import Path
 
-from support import GATEWAY, Gateway, GatewayTest, client_context, main, raw_connect, secured, stuffed, without_received
+from support import GATEWAY, PATIENCE, Bench, Gateway, GatewayTest, client_context, main, raw_connect, secured, stuffed, without_received
 
 TOKEN = Path(os.environ["SEALANE_TEST_DIR"])
 MESSAGE = b"From: a@client.test\r\nTo: b@hop.test\r\nSubject: signed in the token\r\n\r\n.body\r\n"
+P11KIT_CLIENT = next(iter(glob.glob("/usr/lib/*/pkcs11/p11-kit-client.so")), None)
 LOGINS, HOLD = 0, 8  # fields of struct count_file after its magic
 
 
@@ -164,6 +170,47 @@ class Token(GatewayTest):
         done = self.check(self.token_settings(25, cnf=cnf))
         self.assertEqual(done.returncode, 1)
         self.assertIn("sealane-sessions", done.stderr)
+
+    @unittest.skipUnless(P11KIT_CLIENT and shutil.which("p11-kit"), "p11-kit server is not installed")
+    def test_token_killed_under_load(self):
+        """The token lives in another process, which is killed: no message is lost, and signing goes on with its successor."""
+        bench = Bench(self.folder, self.certificates)
+        self.addCleanup(bench.close)
+        address = os.path.join(self.folder, "p11")
+        self.start_server(address)
+        self.env = {"PKCS11_PROVIDER_MODULE": P11KIT_CLIENT, "P11_KIT_SERVER_ADDRESS": f"unix:path={address}"}
+        gateway = self.run_gateway(bench.sink_port)
+        for _ in range(2):
+            done = len(gateway.events("transaction"))
+            bench.start_load(gateway.port, "--senders", "20", "--messages", "5", "--size", "20000", "--seconds", "3600")
+            gateway.wait_line("transaction", done + 100)
+            failed = len(gateway.events("handshake_failed"))
+            self.kill_server()
+            gateway.wait_line("handshake_failed", failed + 1)  # it has been missed
+            self.start_server(address)
+            gateway.wait_line("transaction", len(gateway.events("transaction")) + 100)
+            result = bench.end_load()
+            print(f"    {result['answered']} answered, {result['arrived']} arrived, {result['refused']} refused, "
+                  f"{result['broken']} connections broken")
+            self.assertGreater(result["answered"], 100)
+            self.assertEqual((result["lost"], result["twice"], result["corrupted"]), (0, 0, 0))
+
+    def kill_server(self):
+        """With the children that it has for its clients."""
+        if self.server.poll() is None:
+            os.killpg(self.server.pid, signal.SIGKILL)
+            self.server.wait(PATIENCE)
+
+    def start_server(self, address):
+        if os.path.exists(address):
+            os.unlink(address)
+        module = re.search("pkcs11-module-path = (.*)", (TOKEN / "openssl.cnf").read_text())[1]
+        self.server = subprocess.Popen(["p11-kit", "server", "--foreground", "--name", address, "--provider", module, "pkcs11:"],
+                                       stdout=subprocess.DEVNULL, start_new_session=True)
+        self.addCleanup(self.kill_server)
+        while not os.path.exists(address):
+            self.assertIsNone(self.server.poll(), "p11-kit server does not start")
+            time.sleep(0.01)
 
 
 if __name__ == "__main__":
