@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must not go through does not: bad input from senders, bad next hops, both dying at any point."""
 import os
+import re
 import select
 import signal
 import socket
@@ -210,6 +211,34 @@ class Senders(GatewayTest):
         peer.send("FOO\r\n" * 100)
         lines = peer.until_closed().decode().splitlines()
         self.assertEqual([line[:3] for line in lines], ["500"] * 20 + ["421"])
+
+    def test_sender_that_does_not_read(self):
+        """It is not listened to any longer either: memory stays, others are served, and every answer comes when it reads."""
+        _, port = self.start_hop()
+        gateway = self.start(port)
+
+        def memory():
+            with open(f"/proc/{gateway.process.pid}/smaps_rollup", encoding="ascii") as f:
+                return int(re.search(r"Anonymous: +(\d+) kB", f.read())[1])
+
+        flood = greeted(gateway.port)
+        before = memory()
+        block, sent = b"NOOP\r\n" * 10000, 0
+        while select.select([], [flood.socket], [], 1)[1]:
+            sent += flood.socket.send(block[sent % 6:], socket.MSG_DONTWAIT)
+        self.assertLess(memory() - before, 8192)
+        other = greeted(gateway.port)
+        self.assertTrue(other.ask("NOOP").startswith("250"))
+        rest = -sent % 6
+        answers, wanted = 0, (sent + rest) // 6
+        while answers < wanted:
+            if rest and select.select([], [flood.socket], [], 0)[1]:
+                flood.send(block[6 - rest:6])
+                rest = 0
+            data = flood.socket.recv(1 << 20)
+            self.assertTrue(data)
+            answers += data.count(b"\n")
+        self.assertEqual(answers, wanted)
 
     def test_recipient_flood(self):
         keeper, port = self.start_hop()
