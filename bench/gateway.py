@@ -15,12 +15,14 @@ import shutil
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
+SIGN_DELAY = 16  # field of struct count_file behind its magic, tests/modules/count.h
 TICKS = os.sysconf("SC_CLK_TCK")
 
 SCENARIOS = {
@@ -303,6 +305,33 @@ def half_load(bench, rows):
                  "postfix_full_p50_ms": postfix["p50_ms"]})
 
 
+def slow_token(bench, rows):
+    """Messages on connections that are there, while others make handshakes: with a token as it is, and one that takes 20 ms."""
+    orders = bench.folder / "token.count"
+    token = bench.token()
+    module = next(line.split("=")[1].strip() for line in pathlib.Path(bench.options.token, "openssl.cnf").read_text().splitlines()
+                  if line.startswith("pkcs11-module-path"))
+    token["env"].update(PKCS11_PROVIDER_MODULE=bench.program("tests/modules/sealane-count.so"), SEALANE_COUNT_MODULE=module,
+                        SEALANE_COUNT_FILE=str(orders))
+    subject = bench.subjects["slow"] = Sealane(bench.folder, bench, name="slow", **token)
+    rates, waits = {0: [], 20: []}, {0: [], 20: []}
+    for _ in range(bench.options.rounds):
+        for delay, found in rates.items():
+            with open(orders, "r+b") as file:
+                file.seek(8 + 8 * SIGN_DELAY)
+                file.write(struct.pack("=Q", delay * 1000))
+            handshakes = subprocess.Popen([bench.program("bench/bench-gateway"), "load", "--ledger", bench.ledger, "--port",
+                                           str(subject.port), "--senders", "100", "--rate", "50", "--size", "4096", "--seconds",
+                                           str(bench.options.seconds)], stdout=subprocess.PIPE, text=True)
+            found.append(bench.load(subject, ["--size", "4096", "--messages", "1000000"], senders=16)["rate"])
+            waits[delay].append(json.loads(handshakes.communicate()[0])["p50_ms"])
+    ratio = spread(slow / fast for slow, fast in zip(rates[20], rates[0]))
+    print(f"\nslow token: {ratio[0]:.2f} of the rate on established connections when signatures take 20 ms ({ratio[1]:.2f} to "
+          f"{ratio[2]:.2f}; {statistics.median(rates[20]):.0f}/s); a new connection's message then takes "
+          f"{statistics.median(waits[20]):.1f} ms instead of {statistics.median(waits[0]):.1f}")
+    rows.append({"scenario": "slow-token", "rate_ratio": ratio, "p50_ms": statistics.median(waits[20])})
+
+
 def idle(bench, rows):
     """The rate with many idle connections open, beside the rate with none; and what one takes in memory."""
     count = bench.options.idle
@@ -336,7 +365,7 @@ def main():
     parser.add_argument("--rsa", action="store_true", help="RSA-2048 instead of P-256")
     parser.add_argument("--token", metavar="DIR", help="the gateway's key is in the token that tests/support/make_token made in DIR")
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}, half-load, idle; all without any")
+    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}, half-load, idle, slow-token (with --token); all without any")
     options = parser.parse_args()
     options.key_type = ["rsa:2048"] if options.rsa else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     options.peers = find_peers()
@@ -345,11 +374,14 @@ def main():
           f"{', '.join(name for name in PEERS if name not in options.peers) or 'none'}")
     bench, rows = Bench(options), []
     try:
-        for name in options.scenarios or [*SCENARIOS, *(["half-load"] if postfix else []), *(["idle"] if options.idle else [])]:
+        for name in options.scenarios or [*SCENARIOS, *(["half-load"] if postfix else []), *(["idle"] if options.idle else []),
+                                            *(["slow-token"] if options.token else [])]:
             if name == "half-load":
                 half_load(bench, rows)
             elif name == "idle":
                 idle(bench, rows)
+            elif name == "slow-token":
+                slow_token(bench, rows)
             else:
                 compare(bench, name, rows)
     finally:

@@ -19,7 +19,7 @@ from support import GATEWAY, PATIENCE, Bench, Gateway, GatewayTest, client_conte
 TOKEN = Path(os.environ["SEALANE_TEST_DIR"])
 MESSAGE = b"From: a@client.test\r\nTo: b@hop.test\r\nSubject: signed in the token\r\n\r\n.body\r\n"
 P11KIT_CLIENT = next(iter(glob.glob("/usr/lib/*/pkcs11/p11-kit-client.so")), None)
-LOGINS, HOLD = 0, 8  # fields of struct count_file after its magic
+LOGINS, HELD, HOLD = 0, 7, 9  # fields of struct count_file after its magic
 
 
 class Count:
@@ -132,12 +132,16 @@ class Token(GatewayTest):
         try:
             waiting = threading.Thread(target=self.send, args=(gateway, self.context(ssl.TLSVersion.TLSv1_3)))
             waiting.start()
+            while self.count[HELD] == 0:
+                time.sleep(0.01)
             # The token holds that signature back; everybody else is served all the same.
             for _ in range(50):
                 self.assertTrue(early.ask("NOOP").startswith("250 "))
             other = raw_connect(gateway.port)
             self.assertTrue(other.reply().startswith("220 "))
             other.close()
+            self.assertEqual(self.count[HELD], 1)
+            self.assertTrue(waiting.is_alive())
         finally:
             self.count[HOLD] = 0
         waiting.join()
