@@ -15,6 +15,7 @@ import unittest
 from support import PATIENCE, free_port, greeted, main, stuffed
 from test_routes import RoutesTest, content, envelope
 
+EXIM = os.environ.get("EXIM") or shutil.which("exim4")
 POSTFIX = "/usr/lib/postfix/sbin/master"
 
 
@@ -169,6 +170,50 @@ class WithPostfix(RoutesTest):
         for message in messages:
             self.assertEqual(message.count(b"(Sealane, to the queue)"), 1)
         self.assertTrue(keeper.messages.empty())
+
+
+@unittest.skipUnless(EXIM and os.geteuid() == 0, "Exim is not installed, or this is not root")
+class WithExim(RoutesTest):
+    def test_behind(self):
+        """The gateway sends to Exim under TLS, which has the settings of bench/peers/ and delivers while it receives."""
+        keeper, port = self.start_hop(self.certificates)
+        folder, exim_port = pathlib.Path(self.folder), free_port()
+        for part in [folder, *folder.parents][:3]:
+            os.chmod(part, 0o755)
+        for part in ("spool", "log"):
+            (folder / part).mkdir()
+            shutil.chown(folder / part, "mail", "mail")
+        shutil.chown(shutil.copy(self.certificates.path("hop.key"), folder / "key.pem"), "mail", "mail")
+        text = (pathlib.Path(__file__).parents[2] / "bench/peers/exim/exim.conf").read_text()
+        for name, value in (("DIR", folder), ("PORT", exim_port), ("SINK", port), ("CHAIN", self.certificates.path("hop.pem"))):
+            text = text.replace(f"@{name}@", str(value))
+        (folder / "exim.conf").write_text(text)
+        exim = subprocess.Popen([EXIM, "-bdf", "-C", str(folder / "exim.conf")], stderr=subprocess.DEVNULL)
+        self.addCleanup(exim.wait, PATIENCE)
+        self.addCleanup(exim.terminate)
+        with socket.socket() as s:
+            while s.connect_ex(("127.0.0.1", exim_port)) != 0:
+                self.assertIsNone(exim.poll(), "Exim does not start")
+                time.sleep(0.02)
+        gateway = self.start_with(f'route "out" {{ next_hop = "127.0.0.1:{exim_port}" tls = "verify" server_name = "hop.test" '
+                                  f'ca = "{self.certificates.ca}" }}')
+        peer = greeted(gateway.port)
+        for pipelined in (False, True):
+            for number in range(3):
+                message = b"Subject: %d\r\n\r\nHallo\r\n.\r\n..\r\n" % number + b"x" * 70 + b"\r\n"
+                if pipelined:
+                    peer.send("MAIL FROM:<a@client.test>\r\nRCPT TO:<b@hop.test>\r\nDATA\r\n")
+                    self.assertEqual([peer.reply()[:3] for _ in range(3)], ["250", "250", "354"])
+                    peer.send(stuffed(message))
+                    answer = peer.reply()
+                else:
+                    envelope(peer, ["b@hop.test"])
+                    answer = content(peer, message)
+                self.assertEqual(answer[:3], "250", answer)
+                self.assertTrue(keeper.take()["content"].endswith(message))
+        peer.close()
+        line = gateway.wait_line("transaction", 6)
+        self.assertEqual((line["result"], line["next_hop_tls_achieved"]), ("delivered", "verify"))
 
 
 class Scanners(RoutesTest):
