@@ -19,7 +19,7 @@
 #include <openssl/rand.h>
 
 /* RFC 9325, 4.1 and 4.2: forward secrecy always; no short tags; CBC last, for senders that have nothing better. */
-#define DEFAULT_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AESCCM:ECDHE+AES:!AESCCM8"
+#define DEFAULT_CIPHERS "ECDHE+AESGCM+AES128:ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AESCCM:ECDHE+AES:!AESCCM8"
 /*
  * Elliptic curves only. OpenSSL's own list has finite fields up to 8192 bits, with which a stranger who calculates nothing
  * makes us calculate for milliseconds (D(HE)at, CVE-2002-20001). The hybrid is known from OpenSSL 3.5 on.
