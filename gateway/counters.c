@@ -36,6 +36,11 @@ const struct counter counter_table[] = {
     ROW(hop_resumed, "... that resumed a session"),
     ROW(hop_failures, "next hops that failed or closed the connection"),
     ROW(bytes, "bytes of messages"),
+    ROW(takeovers, "TLS connections that the engine took over from libssl after the handshake"),
+    ROW(open_batches, "batches of records opened by the engine"),
+    ROW(open_connections, "connections that had a part in them"),
+    ROW(seal_batches, "batches of records sealed by the engine"),
+    ROW(seal_connections, "connections that had a part in them"),
 };
 const size_t counter_count = sizeof counter_table / sizeof counter_table[0];
 

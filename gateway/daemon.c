@@ -63,6 +63,7 @@ static void log_start(const struct gateway *gateway)
     log_text(&line, "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
     log_text(&line, "provider", gateway->library.sealane != NULL ? SEALANE_PROVIDER_NAME : "none");
     log_text(&line, "handshake", s->handshake_async ? "async" : "inline");
+    log_text(&line, "records", s->records_engine ? "engine" : "libssl");
     log_number(&line, "loops", gateway->loop_count);
     log_end(&line);
     log_settings(gateway->config);

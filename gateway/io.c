@@ -159,6 +159,7 @@ void io_kill(struct io *io)
     io->stage = STAGE_DEAD;
     io->handler = NULL;
     io_connect_cancel(io);
+    io_records_free(io);
     io_tls_free(io);
     io_detach(io);
     buffer_clear(pool, &io->net_in);
@@ -195,7 +196,7 @@ static void break_socket(struct io *io, int error)
 
 static void watch(struct io *io)
 {
-    struct buffer *in = io->ssl != NULL ? &io->net_in : &io->text_in;
+    struct buffer *in = io_is_secure(io) ? &io->net_in : &io->text_in;
     int want = 0;
 
     if (io->fd < 0 || io->stage == STAGE_CONNECTING || io->stage == STAGE_DEAD)
@@ -237,7 +238,7 @@ static void swallow(struct io *io)
 
 static void receive(struct io *io)
 {
-    struct buffer *in = io->ssl != NULL ? &io->net_in : &io->text_in;
+    struct buffer *in = io_is_secure(io) ? &io->net_in : &io->text_in;
     size_t room;
     uint8_t *to;
     ssize_t n;
@@ -310,7 +311,7 @@ static void deliver(struct io *io)
 
     while (more && io->stage == STAGE_OPEN) {
         more = false;
-        if (io->ssl != NULL)
+        if (io_is_secure(io))
             io->fresh |= io_tls_open(io);
         else
             io->ended = io->eof;
@@ -320,7 +321,7 @@ static void deliver(struct io *io)
             size_t before = buffer_length(&io->text_in);
             io->fresh = false;
             tell(io, IO_INPUT);
-            more = io->stage == STAGE_OPEN && (io->ssl != NULL || io->fresh) &&
+            more = io->stage == STAGE_OPEN && (io_is_secure(io) || io->fresh) &&
                    (buffer_length(&io->text_in) < before || io->fresh);
         }
     }
@@ -411,12 +412,12 @@ void io_resume(struct io *io)
 
 size_t io_room(const struct io *io)
 {
-    return buffer_room(io->ssl != NULL ? &io->text_out : &io->net_out);
+    return buffer_room(io_is_secure(io) ? &io->text_out : &io->net_out);
 }
 
 bool io_write(struct io *io, const void *bytes, size_t len)
 {
-    struct buffer *out = io->ssl != NULL ? &io->text_out : &io->net_out;
+    struct buffer *out = io_is_secure(io) ? &io->text_out : &io->net_out;
 
     if (io->stage == STAGE_BROKEN || io->stage == STAGE_DEAD)
         return false;
@@ -441,9 +442,9 @@ void io_hold(struct io *io, bool held)
     io->held = held;
 }
 
-void io_seal(struct io *io)
+static void io_seal(struct io *io)
 {
-    if (io->ssl != NULL && (io->stage == STAGE_OPEN || io->stage == STAGE_CLOSING))
+    if (io_is_secure(io) && (io->stage == STAGE_OPEN || io->stage == STAGE_CLOSING))
         io_tls_seal(io);
 }
 
@@ -475,13 +476,23 @@ static bool send_sealed(struct io *io)
     return true;
 }
 
+static bool may_send(const struct io *io)
+{
+    if (io->stage == STAGE_CONNECTING || io->stage == STAGE_DEAD || io->socket_dead || io->fd < 0)
+        return false;
+    return !io->held || io->stage != STAGE_OPEN || io->room_wanted;
+}
+
+bool io_may_seal(const struct io *io)
+{
+    return may_send(io) && (io->stage == STAGE_OPEN || io->stage == STAGE_CLOSING);
+}
+
 static void seal_and_send(struct io *io)
 {
     struct buffer_pool *pool = &io->loop->buffers;
 
-    if (io->stage == STAGE_CONNECTING || io->stage == STAGE_DEAD || io->socket_dead || io->fd < 0)
-        return;
-    if (io->held && io->stage == STAGE_OPEN && !io->room_wanted)
+    if (!may_send(io))
         return;
     do {
         io_seal(io);
@@ -502,28 +513,63 @@ static void seal_and_send(struct io *io)
 
 /* ---- The turn ---- */
 
+/*
+ * Off the list, up to a group. They stay marked until it is their turn, so that what others do meanwhile neither
+ * frees them nor puts them on the list a second time.
+ */
+static size_t take_active(struct loop *loop, struct io *group[IO_GROUP])
+{
+    size_t n = 0;
+
+    for (; loop->active != NULL && n < IO_GROUP; loop->active = loop->active->active_next)
+        group[n++] = loop->active;
+    return n;
+}
+
+static size_t take_unsent(struct loop *loop, struct io *group[IO_GROUP])
+{
+    size_t n = 0;
+
+    for (; loop->unsent != NULL && n < IO_GROUP; loop->unsent = loop->unsent->unsent_next)
+        group[n++] = loop->unsent;
+    return n;
+}
+
+static void advance_group(struct io *const group[], size_t n)
+{
+    io_records_open_group(group, n);
+    for (size_t i = 0; i < n; i++) {
+        group[i]->is_active = false;
+        if (group[i]->stage != STAGE_DEAD)
+            advance(group[i]);
+        else
+            io_free_if_done(group[i]);
+    }
+}
+
+static void send_group(struct io *const group[], size_t n)
+{
+    io_records_seal_group(group, n);
+    for (size_t i = 0; i < n; i++) {
+        group[i]->is_unsent = false;
+        if (group[i]->stage != STAGE_DEAD)
+            seal_and_send(group[i]);
+        else
+            io_free_if_done(group[i]);
+    }
+}
+
 void io_turn(struct loop *loop)
 {
-    struct io *io;
+    struct io *group[IO_GROUP];
+    size_t n;
 
-    while (loop->active != NULL || loop->unsent != NULL) {
-        while ((io = loop->active) != NULL) {
-            loop->active = io->active_next;
-            io->is_active = false;
-            if (io->stage != STAGE_DEAD)
-                advance(io);
-            else
-                io_free_if_done(io);
-        }
-        while ((io = loop->unsent) != NULL) {
-            loop->unsent = io->unsent_next;
-            io->is_unsent = false;
-            if (io->stage != STAGE_DEAD)
-                seal_and_send(io);
-            else
-                io_free_if_done(io);
-        }
-    }
+    do {
+        while ((n = take_active(loop, group)) > 0)
+            advance_group(group, n);
+        while ((n = take_unsent(loop, group)) > 0)
+            send_group(group, n);
+    } while (loop->active != NULL || loop->unsent != NULL);
 }
 
 void io_abort_all(struct loop *loop)
@@ -609,6 +655,13 @@ const char *io_error(const struct io *io)
 bool io_key_failed(const struct io *io)
 {
     return io->key_failed;
+}
+const char *io_sealed_by(struct io *io)
+{
+    if (io->session != NULL)
+        return io_records_sealed_by(io);
+    io_seal(io);
+    return tls_sealed_by(io->config->tls.library);
 }
 const char *io_peer(const struct io *io)
 {

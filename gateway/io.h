@@ -9,7 +9,8 @@
  * and sent together. Events are never delivered from inside one of these functions, so an owner may call any
  * of them from its handler without being entered twice.
  *
- * Memory per connection: at most four buffers (buffer.h) and libssl's own; none while it is idle.
+ * Memory per connection: at most four buffers (buffer.h) and what TLS needs; none while it is idle, but for the
+ * two kilobytes of a session of the engine's (io_records.c), or a multiple of that where libssl keeps the connection.
  */
 #ifndef GATEWAY_IO_H
 #define GATEWAY_IO_H
@@ -83,8 +84,11 @@ bool io_write(struct io *io, const void *bytes, size_t len);
 void io_wait_room(struct io *io);
 /* While it is held, what is written waits, to go out with what comes behind it. io_close lets go by itself. */
 void io_hold(struct io *io, bool held);
-/* Seals what was written, now. Sending still happens at the end of the turn. */
-void io_seal(struct io *io);
+/*
+ * Who seals what was written: "vaes512", "libcrypto"... Static. With libssl it is sealed for that, now; sending still
+ * happens at the end of the turn.
+ */
+const char *io_sealed_by(struct io *io);
 
 /* ---- TLS ---- */
 

@@ -8,6 +8,10 @@
 #include "io.h"
 #include "loop.h"
 
+#include <sealane/takeover.h>
+
+#define IO_GROUP 64u /* connections whose records are worked on together */
+
 enum io_stage {
     STAGE_CONNECTING, /* looking up or connecting */
     STAGE_OPEN,
@@ -61,7 +65,10 @@ struct io {
     int connect_error;  /* errno of the last address that failed */
 
     /* io_tls.c */
-    SSL *ssl;
+    SSL *ssl;                         /* NULL: no TLS, or the engine has taken it over */
+    sealane_session *session;         /* io_records.c: then this has it */
+    sealane_takeover_verdict takeover; /* the last one */
+    bool takeover_over;               /* no use in asking again */
     const struct tls_server *server;
     const struct tls_policy *policy;         /* client */
     X509 *peer_certificate;                  /* NULL if it showed none */
@@ -76,7 +83,14 @@ struct io {
     struct io *woken_next; /* under loop->woken_lock */
 };
 
+/* True once a handshake has begun: what the socket brings are records. */
+static inline bool io_is_secure(const struct io *io)
+{
+    return io->ssl != NULL || io->session != NULL;
+}
+
 /* io.c */
+bool io_may_seal(const struct io *io);
 struct io *io_new(struct loop *loop, struct config *config, io_handler handler, void *owner);
 bool io_attach(struct io *io, int fd); /* takes the socket over; on failure the fd is closed */
 void io_detach(struct io *io);         /* closes the socket and keeps the rest */
@@ -99,5 +113,17 @@ void io_tls_seal(struct io *io); /* text to records, as far as net_out has room 
 void io_tls_goodbye(struct io *io);
 void io_tls_forget(struct io *io);
 void io_tls_free(struct io *io); /* unless a job is paused: then io_wake does it */
+
+/* io_records.c */
+bool io_records_take(struct io *io); /* true if the engine has the connection now; `ssl` is NULL then */
+void io_records_free(struct io *io);
+/* Of those that the engine has: what came in is opened, what is to be sent is sealed, in one batch. */
+void io_records_open_group(struct io *const group[], size_t count);
+void io_records_seal_group(struct io *const group[], size_t count);
+/* The same for one, as far as buffers have room; true if there is more text. */
+bool io_records_open(struct io *io);
+void io_records_seal(struct io *io);
+void io_records_goodbye(struct io *io);
+const char *io_records_sealed_by(const struct io *io);
 
 #endif

@@ -208,7 +208,7 @@ static bool start(struct io *io, SSL_CTX *ctx, bool implicit)
 {
     BIO *bio;
 
-    if (io->stage != STAGE_OPEN || io->ssl != NULL || (!implicit && buffer_length(&io->text_in) > 0))
+    if (io->stage != STAGE_OPEN || io_is_secure(io) || (!implicit && buffer_length(&io->text_in) > 0))
         return false;
     io->ssl = SSL_new(ctx);
     bio = io->ssl != NULL ? new_bio(io) : NULL;
@@ -218,6 +218,8 @@ static bool start(struct io *io, SSL_CTX *ctx, bool implicit)
         return false;
     }
     SSL_set_bio(io->ssl, bio, bio);
+    if (io->config->settings.records_engine) /* if it fails, libssl keeps the connection */
+        (void)sealane_takeover_watch(io->ssl);
     if (buffer_length(&io->text_in) > 0) { /* net_in is empty: nothing has been a record yet */
         io->net_in = io->text_in;
         io->text_in = (struct buffer){0};
@@ -405,6 +407,7 @@ void io_tls_handshake(struct io *io)
         note_facts(io);
         if (!is_as_demanded(io))
             break;
+        (void)io_records_take(io);
         io->stage = STAGE_OPEN;
         io->fresh = true;
         break;
@@ -454,6 +457,8 @@ bool io_tls_open(struct io *io)
     uint8_t *to;
     int n;
 
+    if (io->session != NULL)
+        return io_records_open(io);
     /* Answers that libssl writes by itself (alerts, KeyUpdate) must have room, or they pile up. */
     while (!io->ended && io->stage == STAGE_OPEN && buffer_room(&io->net_out) > BUFFER_SIZE / 8 &&
            (buffer_length(&io->net_in) > 0 || SSL_has_pending(io->ssl) || io->eof)) {
@@ -472,12 +477,18 @@ bool io_tls_open(struct io *io)
         }
         buffer_commit(&io->text_in, (size_t)n);
         more = true;
+        if (io_records_take(io))
+            return io_records_open(io) || more;
     }
     return more;
 }
 
 void io_tls_seal(struct io *io)
 {
+    if (io->session != NULL) {
+        io_records_seal(io);
+        return;
+    }
     while (buffer_length(&io->text_out) > 0 && buffer_room(&io->net_out) >= RECORD_ROOM) {
         size_t len = buffer_length(&io->text_out);
         int n;
@@ -493,11 +504,19 @@ void io_tls_seal(struct io *io)
             return;
         }
         buffer_drop(&io->text_out, (size_t)n);
+        if (io_records_take(io)) {
+            io_records_seal(io);
+            return;
+        }
     }
 }
 
 void io_tls_goodbye(struct io *io)
 {
+    if (io->session != NULL) {
+        io_records_goodbye(io);
+        return;
+    }
     if (io->ssl == NULL || io->job_paused || !SSL_is_init_finished(io->ssl) ||
         SSL_get_shutdown(io->ssl) & SSL_SENT_SHUTDOWN)
         return;

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
+#include <sealane/takeover.h>
 #include "buffer.h"
 #include "gateway.h"
 #include "resumption.h"
@@ -37,6 +38,10 @@ struct counters {
     _Atomic uint64_t queued, fallbacks; /* transactions given to the queue, to a fallback */
     _Atomic uint64_t hop_connections, hop_reused, hop_handshakes, hop_resumed, hop_failures;
     _Atomic uint64_t bytes;
+    _Atomic uint64_t takeovers;                                   /* connections whose records the engine has */
+    _Atomic uint64_t takeovers_refused[SEALANE_TAKEOVER_VERDICTS]; /* that stay with libssl, by reason */
+    _Atomic uint64_t open_batches, open_connections;              /* calls of the engine, and of how many each */
+    _Atomic uint64_t seal_batches, seal_connections;
 };
 
 static inline void count(_Atomic uint64_t *counter)

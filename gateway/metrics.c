@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <sealane/engine.h>
 
 struct metrics {
     struct answerer *answerer;
@@ -38,6 +39,41 @@ static void write_counters(FILE *out, const struct gateway *gateway)
         head(out, name, "counter", provider_counters[i].help);
         fprintf(out, "sealane_%s %llu\n", name, value);
     }
+}
+
+/* By reason; what never happened is left out. */
+static void write_takeovers(FILE *out, const struct gateway *gateway)
+{
+    head(out, "takeovers_refused_total", "counter", "TLS connections that stayed with libssl");
+    for (int v = SEALANE_TAKEN + 1; v < SEALANE_TAKEOVER_VERDICTS; v++) {
+        unsigned long long sum = 0;
+        for (unsigned i = 0; i < gateway->loop_count; i++)
+            sum += atomic_load_explicit(&gateway->loops[i].counters.takeovers_refused[v], memory_order_relaxed);
+        if (sum > 0)
+            fprintf(out, "sealane_takeovers_refused_total{reason=\"%s\"} %llu\n",
+                    sealane_takeover_name((sealane_takeover_verdict)v), sum);
+    }
+}
+
+/* Of connections that were taken over; what the provider does for libssl is among its own counters. */
+static void write_engine(FILE *out)
+{
+    sealane_backend_info list[SEALANE_BACKENDS_MAX];
+    size_t count = sealane_backends(list);
+    sealane_counters counters;
+
+    sealane_counters_read(&counters);
+    head(out, "engine_records_total", "counter", "TLS records of connections taken over, by backend");
+    for (size_t i = 0; i < count; i++) {
+        if (counters.sealed[i] + counters.opened[i] == 0)
+            continue;
+        fprintf(out, "sealane_engine_records_total{backend=\"%s\",direction=\"sealed\"} %llu\n", list[i].name,
+                (unsigned long long)counters.sealed[i]);
+        fprintf(out, "sealane_engine_records_total{backend=\"%s\",direction=\"opened\"} %llu\n", list[i].name,
+                (unsigned long long)counters.opened[i]);
+    }
+    head(out, "engine_records_forged_total", "counter", "... that were not genuine");
+    fprintf(out, "sealane_engine_records_forged_total %llu\n", (unsigned long long)counters.forged);
 }
 
 static void write_gauge(FILE *out, const char *name, const char *help, unsigned long long value)
@@ -124,6 +160,8 @@ static void on_question(void *owner, struct answer *answer, const char *question
     }
     if (good) {
         write_counters(body, &m->daemon->gateway);
+        write_takeovers(body, &m->daemon->gateway);
+        write_engine(body);
         write_gauges(body, m->daemon);
         write_connections(body, m->daemon->gateway.config);
         write_certificates(body, m->daemon->gateway.config);

@@ -187,9 +187,8 @@ void session_finish_message(struct session *s, const struct reply *reply)
     s->messages++;
     pause_rate(s);
     session_say_reply(s, reply); /* to one that is gone too: it may have closed only its half */
-    io_seal(s->io);
     if (io_facts(s->io)->secured)
-        s->tx->sealed_by = tls_sealed_by(s->config->tls.library);
+        s->tx->sealed_by = io_sealed_by(s->io);
     snprintf(s->last_id, sizeof s->last_id, "%s", s->tx->id);
     s->unconfirmed = result == RESULT_DELIVERED;
     session_end_transaction(s, result);

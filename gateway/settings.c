@@ -135,6 +135,7 @@ static cfg_opt_t file_opts[] = {
     CFG_STR("openssl_conf", NULL, CFGF_NODEFAULT),
     CFG_STR("log", "plain", CFGF_NONE),
     CFG_STR("handshake", "async", CFGF_NONE),
+    CFG_STR("records", "engine", CFGF_NONE),
     CFG_INT_CB("ticket_lifetime", 3600, CFGF_NONE, parse_time),
     CFG_STR("control", NULL, CFGF_NODEFAULT),
     CFG_STR("metrics", NULL, CFGF_NODEFAULT),
@@ -188,6 +189,7 @@ static bool take_head(cfg_t *cfg, struct settings *out)
     out->signing_queue = cfg_getint(cfg, "signing_queue");
     out->log = strcmp(cfg_getstr(cfg, "log"), "json") == 0 ? LOG_JSON : LOG_PLAIN;
     out->handshake_async = strcmp(cfg_getstr(cfg, "handshake"), "async") == 0;
+    out->records_engine = strcmp(cfg_getstr(cfg, "records"), "engine") == 0;
     out->ticket_lifetime = cfg_getint(cfg, "ticket_lifetime");
     take_limits(cfg_getsec(cfg, "limits"), &out->limits);
     take_timeouts(cfg_getsec(cfg, "timeouts"), &out->timeouts);

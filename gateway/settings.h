@@ -174,6 +174,7 @@ struct settings {
     struct setting openssl_conf;
     enum log_format log;
     bool handshake_async;
+    bool records_engine; /* the engine takes connections over once their handshake is done */
     long ticket_lifetime;
     struct setting control; /* path of sealanectl's socket */
     struct setting metrics; /* path, or "127.0.0.1:PORT" */

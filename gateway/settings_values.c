@@ -209,6 +209,12 @@ static int check_handshake(cfg_t *cfg, cfg_opt_t *opt)
     return check_word(cfg, opt, words);
 }
 
+static int check_records(cfg_t *cfg, cfg_opt_t *opt)
+{
+    static const char *const words[] = {"engine", "libssl", NULL};
+    return check_word(cfg, opt, words);
+}
+
 static int check_min_version(cfg_t *cfg, cfg_opt_t *opt)
 {
     static const char *const words[] = {"TLSv1.2", "TLSv1.3", NULL}; /* RFC 8996: nothing below */
@@ -417,6 +423,7 @@ void values_set_checks(cfg_t *cfg)
         {"loops", check_loops},
         {"log", check_log},
         {"handshake", check_handshake},
+        {"records", check_records},
         {"openssl_conf", check_text},
         {"control", check_control},
         {"metrics", check_metrics},

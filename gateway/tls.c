@@ -9,6 +9,7 @@
 #include <openssl/conf.h>
 #include <openssl/err.h>
 #include <sealane/provider.h>
+#include <sealane/takeover.h>
 
 /* ---- Errors ---- */
 
@@ -152,6 +153,8 @@ SSL_CTX *tls_new_context(const struct tls_making *m, const SSL_METHOD *method, c
     }
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                               SSL_MODE_RELEASE_BUFFERS);
+    if (m->settings->records_engine) /* if it fails, libssl keeps all connections */
+        (void)sealane_takeover_prepare(ctx);
     if (!set_parameters(m, ctx, p)) {
         SSL_CTX_free(ctx);
         return NULL;
