@@ -476,6 +476,12 @@ static bool send_sealed(struct io *io)
     return true;
 }
 
+void io_last_words(struct io *io)
+{
+    if (io->fd >= 0 && !io->socket_dead && io->stage != STAGE_DEAD)
+        (void)send_sealed(io);
+}
+
 static bool may_send(const struct io *io)
 {
     if (io->stage == STAGE_CONNECTING || io->stage == STAGE_DEAD || io->socket_dead || io->fd < 0)

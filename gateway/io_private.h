@@ -91,6 +91,7 @@ static inline bool io_is_secure(const struct io *io)
 
 /* io.c */
 bool io_may_seal(const struct io *io);
+void io_last_words(struct io *io); /* sends what is sealed, now: an alert, before the owner aborts */
 struct io *io_new(struct loop *loop, struct config *config, io_handler handler, void *owner);
 bool io_attach(struct io *io, int fd); /* takes the socket over; on failure the fd is closed */
 void io_detach(struct io *io);         /* closes the socket and keeps the rest */

@@ -61,13 +61,13 @@ static void batch_count(struct batch *b, _Atomic uint64_t *batches, _Atomic uint
     atomic_fetch_add_explicit(connections, b->count, memory_order_relaxed);
 }
 
-/* The connection has failed: what is to be said of that goes out, whatever else happens to it. */
+/* The connection has failed: the alert goes out before the owner hears of it, who will most likely abort it. */
 static void fail(struct io *io)
 {
     int alert = sealane_session_alert_received(io->session);
 
     io_records_seal(io);
-    io_mark_unsent(io);
+    io_last_words(io);
     if (alert >= 0)
         io_break(io, "TLS: the peer sent the alert %s", SSL_alert_desc_string_long(alert));
     else

@@ -444,6 +444,7 @@ static void judge_read(struct io *io, int result)
             io->ended = true;
         } else {
             tls_take_errors(reason, sizeof reason);
+            io_last_words(io);
             io_break(io, "TLS: %s", reason);
         }
     }
