@@ -32,6 +32,9 @@ SCENARIOS = {
     "ten-64k": (["--size", "65536", "--messages", "10"], ["postfix-proxy", "postfix-queue", "exim", "haraka"]),
     "ten-4k": (["--size", "4096", "--messages", "10"], ["postfix-proxy"]),
     "ten-1m": (["--size", "1048576", "--messages", "10"], ["postfix-proxy"]),
+    # Against itself with records = "libssl": what taking connections over brings.
+    "records-1m": (["--size", "1048576", "--messages", "100"], ["sealane-libssl"]),
+    "records-4k": (["--size", "4096", "--messages", "100"], ["sealane-libssl"]),
 }
 
 
@@ -112,10 +115,11 @@ class Sealane(Subject):
         super().__init__(name, folder)
         (self.folder / "gateway.conf").write_text(f'''hostname = "sealane.bench"
 {extra}
+records = "{"libssl" if name == "sealane-libssl" else "engine"}"
 receive "in" {{
   address = "127.0.0.1"
   port = {self.port}
-  limits {{ connections_per_address = 20000 connections = 20000 handshakes_per_second = 100000 }}
+  limits {{ connections_per_address = 30000 connections = 30000 handshakes_per_second = 100000 }}
   certificate {{ chain = "{chain or bench.chain}" key = "{key or bench.key}" }}
 }}
 route "out" {{ next_hop = "127.0.0.1:{bench.sink_port}" tls = "{tls}" messages = 1000 }}
@@ -211,7 +215,7 @@ class Bench:
 
     def subject(self, name):
         if name not in self.subjects:
-            self.subjects[name] = (Sealane(self.folder, self, **self.token()) if name == "sealane"
+            self.subjects[name] = (Sealane(self.folder, self, name, **self.token()) if name.startswith("sealane")
                                    else PEERS[name](self.folder, self, name))
         return self.subjects[name]
 
@@ -266,7 +270,7 @@ def spread(values):
 
 def compare(bench, name, rows):
     arguments, peers = SCENARIOS[name]
-    peers = [peer for peer in peers if peer in bench.options.peers]
+    peers = [peer for peer in peers if peer in bench.options.peers or peer == "sealane-libssl"]
     rounds = {subject: [] for subject in ["sealane", *peers]}
     for subject in rounds:  # once to warm up
         bench.load(bench.subject(subject), arguments, seconds=1)
@@ -332,11 +336,11 @@ def slow_token(bench, rows):
     rows.append({"scenario": "slow-token", "rate_ratio": ratio, "p50_ms": statistics.median(waits[20])})
 
 
-def idle(bench, rows):
+def idle(bench, rows, name="sealane"):
     """The rate with many idle connections open, beside the rate with none; and what one takes in memory."""
     count = bench.options.idle
     ratios, empty, most = [], None, 0
-    sealane = bench.subject("sealane")
+    sealane = bench.subject(name)
     for _ in range(bench.options.rounds):
         without = bench.load(sealane, ["--size", "4096", "--messages", "10"])
         # Once only: what the first round's connections have given back, the allocator keeps.
@@ -351,9 +355,9 @@ def idle(bench, rows):
         with_idle = json.loads(load.stdout.read())
         ratios.append(with_idle["rate"] / without["rate"])
     middle = spread(ratios)
-    print(f"\n{count} idle connections under TLS: {middle[0]:.2f} of the rate without ({middle[1]:.2f} to {middle[2]:.2f}), "
-          f"{(most - empty) / count:.1f} KB each, {with_idle['idle']} still open at the end")
-    rows.append({"scenario": "idle", "connections": count, "rate_ratio": middle, "kb_each": (most - empty) / count})
+    print(f"\n{name}, {count} idle connections under TLS: {middle[0]:.2f} of the rate without ({middle[1]:.2f} to {middle[2]:.2f}), "
+          f"{(most - empty) / count:.1f} KB each, {most / 1024:.0f} MB in all, {with_idle['idle']} still open at the end")
+    rows.append({"scenario": "idle", "subject": name, "connections": count, "rate_ratio": middle, "kb_each": (most - empty) / count, "mb_in_all": most / 1024})
 
 
 def main():
@@ -365,7 +369,7 @@ def main():
     parser.add_argument("--rsa", action="store_true", help="RSA-2048 instead of P-256")
     parser.add_argument("--token", metavar="DIR", help="the gateway's key is in the token that tests/support/make_token made in DIR")
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}, half-load, idle, slow-token (with --token); all without any")
+    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}, half-load, idle, idle-libssl, slow-token (with --token); all without any")
     options = parser.parse_args()
     options.key_type = ["rsa:2048"] if options.rsa else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     options.peers = find_peers()
@@ -382,6 +386,8 @@ def main():
                 idle(bench, rows)
             elif name == "slow-token":
                 slow_token(bench, rows)
+            elif name == "idle-libssl":
+                idle(bench, rows, "sealane-libssl")
             else:
                 compare(bench, name, rows)
     finally:
