@@ -7,8 +7,6 @@
  */
 #include "session_private.h"
 
-#include "frame.h"
-
 typedef struct round {
     sealane_session_op *ops[SESSION_ROUND]; /* those that take part */
     sealane_open_op records[SESSION_ROUND];
@@ -42,33 +40,35 @@ static bool record_next(sealane_session_op *op, sealane_open_op *record)
 {
     sealane_session *s = op->session;
     const uint8_t *in = op->in + op->consumed;
-    size_t left = op->in_len - op->consumed, len, size;
+    size_t left = op->in_len - op->consumed, len;
     sealane_result result;
 
     if (left < SEALANE_RECORD_HEADER_LEN)
         return false;
-    result = sealane_record_length(s->open_key, in, left, &len);
-    if (result != SEALANE_OK) {
-        op->result = header_refuse(s, in, result);
+    len = SEALANE_RECORD_HEADER_LEN + ((size_t)in[3] << 8 | in[4]);
+    if (len > left) { /* nobody makes us wait for a record that will be refused */
+        result = sealane_record_length(s->open_key, in, left, &len);
+        if (result != SEALANE_OK)
+            op->result = header_refuse(s, in, result);
         return false;
     }
-    if (len > left)
-        return false;
-    size = sealane_record_open_size(s->open_key, len);
-    if (size > op->out_size - op->produced) {
-        if (op->consumed == 0)
-            op->result = SEALANE_SPACE;
-        return false;
-    }
-    *record = (sealane_open_op){
-        .key = s->open_key, .record = in, .record_len = len, .out = op->out + op->produced, .out_size = size};
+    *record = (sealane_open_op){.key = s->open_key,
+                                .record = in,
+                                .record_len = len,
+                                .out = op->out + op->produced,
+                                .out_size = op->out_size - op->produced};
     return true;
 }
 
 /* ---- After opening ---- */
 
-static sealane_result open_refuse(sealane_session *s, sealane_result result)
+static sealane_result open_refuse(sealane_session *s, const sealane_open_op *record)
 {
+    const sealane_result result = record->result;
+    size_t len;
+
+    if (sealane_record_length(s->open_key, record->record, record->record_len, &len) != SEALANE_OK)
+        return header_refuse(s, record->record, result);
     switch (result) {
     case SEALANE_FORGED:
         return session_fail(s, result, ALERT_BAD_RECORD_MAC, "a record that is not authentic");
@@ -90,9 +90,7 @@ static sealane_result open_refuse(sealane_session *s, sealane_result result)
  */
 static void peer_limit_watch(sealane_session *s)
 {
-    const sealane_key *key = s->open_key;
-
-    if (key->sequence < key->seal_limit - key->seal_limit / 16 || s->asked || !s->tls13 || s->closed)
+    if (!session_key_is_worn(s->open_key) || s->asked || !s->tls13 || s->closed)
         return;
     s->asked = s->renew_due = s->renew_asks = true;
 }
@@ -144,8 +142,12 @@ static bool closed_ignore(sealane_session_op *op)
 /* True if the session may take part in the next round. */
 static bool record_take(sealane_session_op *op, const sealane_open_op *record)
 {
+    if (record->result == SEALANE_SPACE) { /* nothing was done, and nothing changed */
+        op->result = op->consumed == 0 ? SEALANE_SPACE : SEALANE_OK;
+        return false;
+    }
     if (record->result != SEALANE_OK) {
-        op->result = open_refuse(op->session, record->result);
+        op->result = open_refuse(op->session, record);
         return false;
     }
     op->consumed += record->record_len;

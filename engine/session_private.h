@@ -4,6 +4,7 @@
 #define ENGINE_SESSION_PRIVATE_H
 
 #include <sealane/session.h>
+#include "frame.h"
 #include "key_schedule.h"
 
 /* Sessions whose records go through the batch together: their operations fit the stack. */
@@ -77,6 +78,12 @@ sealane_result session_key_renew(sealane_session *s, sealane_direction direction
 sealane_result session_fail(sealane_session *s, sealane_result result, int alert, const char *reason);
 /* libssl can read no further: it has missed a record. */
 void session_tickets_end(sealane_session *s);
+
+/* RFC 8446 5.5: a sixteenth of what may be sealed with the key is left, whoever seals with it. */
+static inline bool session_key_is_worn(const sealane_key *key)
+{
+    return key->sequence >= key->seal_limit - key->seal_limit / 16;
+}
 
 /* session_message.c: what a record of alerts or handshake messages calls for. `record` is the sealed one. */
 sealane_result session_alert_take(sealane_session *s, const uint8_t *payload, size_t len);

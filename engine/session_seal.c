@@ -5,8 +5,6 @@
  */
 #include "session_private.h"
 
-#include "frame.h"
-
 /* What a session says next. */
 typedef enum said {
     SAY_NOTHING,
@@ -43,7 +41,7 @@ static said say_next(const sealane_session *s, size_t left)
     if (s->warning_due)
         return SAY_WARNING;
     /* RFC 8446 5.5: a new key before this one is used up; only if it is used. */
-    if (s->renew_due || (s->tls13 && left > 0 && sealane_key_rekey_due(s->seal_key)))
+    if (s->renew_due || (s->tls13 && left > 0 && session_key_is_worn(s->seal_key)))
         return SAY_RENEWAL;
     if (left > 0)
         return SAY_DATA;
@@ -112,23 +110,16 @@ static bool record_next(round *r, size_t at)
     sealane_session *s = op->session;
     struct iovec *piece = &r->pieces[at];
     uint8_t type;
-    size_t padding;
 
     r->said[at] = say_next(s, op->in_len - op->consumed);
     if (r->said[at] == SAY_NOTHING)
         return false;
     type = payload_make(op, r->said[at], r->own[at], piece);
-    padding = padding_of(s, piece->iov_len);
-    if (sealane_record_seal_size(s->seal_key, piece->iov_len, padding) > op->out_size - op->produced) {
-        if (op->produced == 0)
-            op->result = SEALANE_SPACE;
-        return false;
-    }
     r->records[at] = (sealane_seal_op){.key = s->seal_key,
                                        .type = type,
                                        .payload = piece,
                                        .payload_count = 1,
-                                       .padding = padding,
+                                       .padding = padding_of(s, piece->iov_len),
                                        .out = op->out + op->produced,
                                        .out_size = op->out_size - op->produced};
     return true;
@@ -169,6 +160,10 @@ static bool record_said(round *r, size_t at)
     sealane_session_op *op = r->ops[at];
     const sealane_seal_op *record = &r->records[at];
 
+    if (record->result == SEALANE_SPACE) { /* nothing was done, and nothing changed */
+        op->result = op->produced == 0 ? SEALANE_SPACE : SEALANE_OK;
+        return false;
+    }
     if (record->result != SEALANE_OK) { /* an alert would have to be sealed too */
         op->result = session_fail(op->session, record->result, -1,
                                   record->result == SEALANE_LIMIT ? "the key is used up"

@@ -629,9 +629,42 @@ static void test_verdicts_have_names(void)
 
 /* ---- Secrets ---- */
 
-/* This program is linked with --wrap=free: what our code frees is searched for secrets. (libssl frees its own.) */
+/*
+ * This program is linked with --wrap for the allocation calls: what our code frees is searched for secrets. What it
+ * gets is cleared first, for libssl, which frees its own, leaves some of them behind.
+ */
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+int __real_posix_memalign(void **block, size_t alignment, size_t size);
 void __real_free(void *block);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+int __wrap_posix_memalign(void **block, size_t alignment, size_t size);
 void __wrap_free(void *block);
+
+static void *cleared(void *block)
+{
+    return block != NULL ? memset(block, 0, malloc_usable_size(block)) : NULL;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return cleared(__real_malloc(size));
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return cleared(__real_calloc(count, size));
+}
+
+int __wrap_posix_memalign(void **block, size_t alignment, size_t size)
+{
+    int error = __real_posix_memalign(block, alignment, size);
+
+    if (error == 0)
+        cleared(*block);
+    return error;
+}
 
 static struct {
     uint8_t secrets[4][48];
