@@ -5,8 +5,8 @@
  *
  *     takeover_client PORT 1.2|1.3 SUITE|- [must]
  *
- * Lines that begin with a dot are orders: ".K" renews keys and asks for the server's, ".k" only ours; "[renewed]" is
- * printed when the server has renewed its own. At the end of
+ * Lines that begin with a dot are orders: ".K" renews keys and asks for the server's, ".k" only ours; "[renewed N]" is
+ * printed when the server has, for the Nth time, renewed its own. At the end of
  * the input it says goodbye and waits for the server's. The last line on standard error tells what came of it.
  */
 #include <arpa/inet.h>
@@ -136,9 +136,10 @@ static void renewal_tell(void)
     sealane_session_counts counts;
 
     sealane_session_get_counts(session, &counts);
-    if (counts.open_renewals != told)
-        print((const uint8_t *)"[renewed]", 9);
-    told = counts.open_renewals;
+    while (told < counts.open_renewals) {
+        char line[40];
+        print((const uint8_t *)line, (size_t)snprintf(line, sizeof(line), "[renewed %d]", (int)++told));
+    }
 }
 
 /* False when the server has nothing more to say. */
