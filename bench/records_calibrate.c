@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sealane/engine.h>
+#include <sealane/record.h>
 #include "calibration.h"
 #include "cpu.h"
 #include "dispatch.h"
@@ -24,18 +25,13 @@ typedef struct ranking {
     double times[SEALANE_BACKENDS_MAX];
 } ranking;
 
-static size_t class_max(size_t class_id)
-{
-    return (size_t)64 << class_id;
-}
-
 /* Sizes that stand for a class: its smallest, its middle and its greatest; the last class is long records. */
 static void class_sizes(size_t class_id, size_t sizes[SIZES_PER_CLASS])
 {
-    size_t max = class_max(class_id);
+    size_t max = class_id == DISPATCH_SIZE_CLASSES - 1 ? SEALANE_PLAINTEXT_MAX : dispatch_class_end(class_id);
 
-    sizes[0] = class_id == 0 ? 17 : max / 2 + 1;
-    sizes[1] = max / 4 * 3;
+    sizes[0] = class_id == 0 ? 17 : dispatch_class_end(class_id - 1) + 1;
+    sizes[1] = (sizes[0] + max) / 2;
     sizes[2] = max;
 }
 
@@ -94,7 +90,7 @@ static bool class_rank(const subject *s, const struct use *use, size_t class_id,
     size_t sizes[SIZES_PER_CLASS], cases = 0;
     double best;
 
-    fprintf(stderr, "measuring %s, %s, up to %zu bytes\n", s->name, use->name, class_max(class_id));
+    fprintf(stderr, "measuring %s, %s, up to %zu bytes\n", s->name, use->name, dispatch_class_end(class_id));
     memset(rank, 0, sizeof(*rank));
     class_sizes(class_id, sizes);
     for (size_t i = 0; i < SIZES_PER_CLASS; i++)
@@ -125,13 +121,13 @@ static void list_line(const subject *s, const struct use *use, size_t class_id, 
 {
     bool last = class_id == DISPATCH_SIZE_CLASSES - 1, batch = use->batches[0] > 1;
     const char *why, *chosen = (batch ? sealane_backend_for_batch : sealane_backend_for)(
-                         s->cipher, use->sealing, class_max(class_id), &why);
+                         s->cipher, use->sealing, dispatch_class_end(class_id), &why);
 
     printf("%-18s %-10s ", s->name, use->name);
     if (last)
         printf("%6s", "more");
     else
-        printf("%6zu", class_max(class_id));
+        printf("%6zu", dispatch_class_end(class_id));
     printf("  %-9s", chosen);
     for (size_t i = 0; i < rank->count; i++)
         printf("  %s %.2f%s", rank->order[i]->name, rank->times[i],
@@ -234,7 +230,7 @@ static void rows_write(FILE *to, const subject *s, unsigned use, const ranking r
         calibration_row row = {.cpu = cpu_classify(),
                                .cipher = s->cipher,
                                .use = use,
-                               .max_len = last ? SIZE_MAX : class_max(c),
+                               .max_len = last ? SIZE_MAX : dispatch_class_end(c),
                                .why = why};
         if (!last && same_order(&ranks[c], &ranks[c + 1]))
             continue;

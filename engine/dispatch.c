@@ -57,7 +57,7 @@ void log_line(const char *format, ...)
 
 static size_t size_class_max(size_t class_id)
 {
-    return class_id == DISPATCH_SIZE_CLASSES - 1 ? SIZE_MAX : (size_t)DISPATCH_SMALLEST_CLASS << class_id;
+    return class_id == DISPATCH_SIZE_CLASSES - 1 ? SIZE_MAX : dispatch_class_end(class_id);
 }
 
 static const char *backend_state(const backend *be)

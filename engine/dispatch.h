@@ -13,8 +13,11 @@
 #include <sealane/suite.h>
 #include "backend.h"
 
-/* Size classes end at 64, 128, 256, ... 8192 bytes; the last one has no end. */
-#define DISPATCH_SIZE_CLASSES   9
+/*
+ * Size classes end at 64, 192, 448, 960, ... 8,128 bytes, and the last one has no end: with the block of 64 that
+ * ChaCha20 spends on its Poly1305 key these are the powers of two that vectors are made for.
+ */
+#define DISPATCH_SIZE_CLASSES   8
 #define DISPATCH_SMALLEST_CLASS 64u
 #define DISPATCH_NONE           SEALANE_BACKENDS_MAX
 
@@ -35,10 +38,17 @@ static inline dispatch_use dispatch_use_of(bool sealing, bool batch)
     return (dispatch_use)(batch * DISPATCH_OPEN_BATCH + sealing);
 }
 
-/* Up to 64 bytes: class 0; then one class per doubling. */
+/* The greatest length of a class that has one. */
+static inline size_t dispatch_class_end(size_t class_id)
+{
+    return ((size_t)(2 * DISPATCH_SMALLEST_CLASS) << class_id) - DISPATCH_SMALLEST_CLASS;
+}
+
 static inline size_t dispatch_size_class(size_t len)
 {
-    size_t units = (len - (len > 0)) / DISPATCH_SMALLEST_CLASS;
+    /* Not beyond the greatest length. */
+    size_t units =
+        len / (2 * DISPATCH_SMALLEST_CLASS) + (len % (2 * DISPATCH_SMALLEST_CLASS) > DISPATCH_SMALLEST_CLASS);
     size_t class_id = units == 0 ? 0 : sizeof(unsigned long) * 8 - (size_t)__builtin_clzl(units);
 
     return class_id < DISPATCH_SIZE_CLASSES ? class_id : DISPATCH_SIZE_CLASSES - 1;
