@@ -29,10 +29,14 @@
         CPU_VAES_AVX512, SEALANE_CHACHA20_POLY1305, use, end,                                                \
             {"ipsec_mb", "chacha512", "chacha", "openssl"}, ZEN_5                                            \
     }
+#define AVX2_FIRST(use, end)                                                                                 \
+    {                                                                                                        \
+        CPU_VAES_AVX512, SEALANE_CHACHA20_POLY1305, use, end, {"chacha", "ipsec_mb", "openssl"}, ZEN_5       \
+    }
 #define CHACHA_ROWS                                                                                           \
-    CHACHA_FIRST(CALIBRATION_BATCH, 448), IPSEC_FIRST(CALIBRATION_BOTH, 960),                                 \
-        CHACHA_FIRST(CALIBRATION_BOTH, 1984), IPSEC_FIRST(CALIBRATION_BOTH, 4032),                            \
-        CHACHA_FIRST(CALIBRATION_BOTH, SIZE_MAX),                                                             \
+    AVX2_FIRST(CALIBRATION_OPEN | CALIBRATION_ALONE, 64), CHACHA_FIRST(CALIBRATION_BATCH, 448),               \
+        IPSEC_FIRST(CALIBRATION_BOTH, 960), CHACHA_FIRST(CALIBRATION_BOTH, 1984),                             \
+        IPSEC_FIRST(CALIBRATION_BOTH, 4032), CHACHA_FIRST(CALIBRATION_BOTH, SIZE_MAX),                        \
         {CPU_VAES_AVX2, SEALANE_CHACHA20_POLY1305, CALIBRATION_BOTH, SIZE_MAX, {"chacha", "openssl"}, ZEN_3}, \
     {                                                                                                         \
         CPU_AES, SEALANE_CHACHA20_POLY1305, CALIBRATION_BOTH, SIZE_MAX, {"chacha", "openssl"}, OTHER          \
