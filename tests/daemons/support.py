@@ -27,6 +27,8 @@ import unittest
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
+sys.path.append(str(TOP / "tests/support"))
+from ports import free_port  # noqa: E402 (of the tests of all rooms)
 PROVIDER, COUNT, WITNESS = (os.environ.get(name) for name in ("SEALANE_PROVIDER", "SEALANE_COUNT", "SEALANE_WITNESS"))
 PATIENCE = int(os.environ.get("SEALANE_PATIENCE", "60"))
 SKIPPED = 77
@@ -57,13 +59,6 @@ def wait_until(what, condition):
             return found
         time.sleep(0.005)
     raise AssertionError(f"never came: {what}")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def children(pid):

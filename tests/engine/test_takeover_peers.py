@@ -15,6 +15,10 @@ import tempfile
 import threading
 import time
 import unittest
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
+from ports import free_port  # noqa: E402 (of the tests of all rooms)
 
 ECHO, CLIENT = sys.argv[1:3]
 LONG = "long" in sys.argv[3:]
@@ -280,8 +284,7 @@ class Client(Peers):
                 time.sleep(0.01)
 
     def port(self):
-        with socket.create_server(("127.0.0.1", 0)) as s:
-            return s.getsockname()[1]
+        return free_port()
 
     def client(self, port, version, suite="-"):
         return Program(CLIENT, str(port), version, suite, "must", merge=False)

@@ -22,9 +22,13 @@ import tempfile
 import threading
 import time
 import unittest
+from pathlib import Path
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
+from ports import free_port  # noqa: E402 (of the tests of all rooms)
 
 PATIENCE = int(os.environ.get("PATIENCE", 60))
 
@@ -183,13 +187,6 @@ class NextHop(Controller):
     def factory(self):
         return _Server(self.handler, tls_context=self.tls, data_size_limit=self.limit, hostname="hop.test",
                        enable_SMTPUTF8=True)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class ScriptedHop:

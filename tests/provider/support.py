@@ -11,14 +11,10 @@ import unittest
 from pathlib import Path
 
 TOP, PROVIDER = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+sys.path.append(str(TOP / "tests/support"))
+from ports import free_port  # noqa: E402 (of the tests of all rooms)
 EC = "pkcs11:token=sealane;object=ec;type=private"
 RSA = "pkcs11:token=sealane;object=rsa;type=private"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Fixture:
