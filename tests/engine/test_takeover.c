@@ -620,8 +620,8 @@ static void test_drill_at_each_step(void)
 
 static void test_verdicts_have_names(void)
 {
-    for (int a = 0; a < SEALANE_TAKEOVER_VERDICTS; a++)
-        for (int b = a + 1; b <= SEALANE_TAKEOVER_VERDICTS; b++) {
+    for (sealane_takeover_verdict a = 0; a < SEALANE_TAKEOVER_VERDICTS; a++)
+        for (sealane_takeover_verdict b = a + 1; b <= SEALANE_TAKEOVER_VERDICTS; b++) {
             CU_ASSERT_NOT_EQUAL(strcmp(sealane_takeover_name(a), sealane_takeover_name(b)), 0);
             CU_ASSERT_NOT_EQUAL(strcmp(sealane_takeover_text(a), sealane_takeover_text(b)), 0);
         }
