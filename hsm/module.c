@@ -361,11 +361,16 @@ void slots_free(struct slot *list, size_t count)
 }
 
 /* Fields of Cryptoki have no NUL and are padded with blanks (PKCS#11 2.40 section 3). */
-static char *unpadded(const CK_UTF8CHAR *field, size_t len)
+static size_t unpadded_length(const CK_UTF8CHAR *field, size_t len)
 {
     while (len > 0 && (field[len - 1] == ' ' || field[len - 1] == '\0'))
         len--;
-    return OPENSSL_strndup((const char *)field, len);
+    return len;
+}
+
+static char *unpadded(const CK_UTF8CHAR *field, size_t len)
+{
+    return OPENSSL_strndup((const char *)field, unpadded_length(field, len));
 }
 
 static bool slot_fill(struct slot *out, CK_SLOT_ID id, const CK_SLOT_INFO *s, const CK_TOKEN_INFO *t)
@@ -391,15 +396,20 @@ struct slot_list {
 };
 
 /*
- * SoftHSM2 2.6.1 writes the token's file at each C_Login, and answers CKR_GENERAL_ERROR to other processes
- * that read it at that moment. A daemon's processes all start at the same time, so have some patience.
+ * SoftHSM2 2.6.1 writes the token's file at each C_Login. Other processes that read it at that moment are
+ * answered CKR_GENERAL_ERROR, or CKR_OK with a blank label or serial number (Token::getTokenInfo ignores what
+ * these two lookups return): the token would be known by half a name, and not be found again. A daemon's
+ * processes all start at the same time, so have some patience. What is blank after that is so in truth.
  */
 CK_RV module_token_info(struct module *m, CK_SLOT_ID slot, CK_TOKEN_INFO *info, const char *where,
                         hsm_error *err)
 {
     for (unsigned pause = 1;; pause *= 2) {
         CK_RV rv = CK(m->functions, err, where, C_GetTokenInfo, slot, info);
-        if (rv != CKR_GENERAL_ERROR || pause > INFO_PAUSE_MAX_MS)
+        bool half = rv == CKR_OK && (info->flags & CKF_TOKEN_INITIALIZED) &&
+                    (unpadded_length(info->label, sizeof(info->label)) == 0 ||
+                     unpadded_length(info->serialNumber, sizeof(info->serialNumber)) == 0);
+        if ((rv != CKR_GENERAL_ERROR && !half) || pause > INFO_PAUSE_MAX_MS)
             return rv;
         pause_ms(pause);
     }

@@ -145,6 +145,35 @@ static void a_glitch_is_waited_for(void)
     end();
 }
 
+/* SoftHSM2 leaves label and serial number blank while another process logs in: half an answer, which must not
+ * become what the token is known by. */
+static void half_an_answer_about_the_token_is_not_believed(void)
+{
+    static const CK_RV halves[] = {FAULT_NO_LABEL, FAULT_NO_SERIAL};
+    for (size_t i = 0; i < sizeof(halves) / sizeof(halves[0]); i++) {
+        order(FAULT_GetTokenInfo, halves[i], 0, 3);
+        start_with(1);
+        CU_ASSERT_EQUAL(fault->rule[0].times, 0);
+        fault->drop_sessions = 1;
+        (void)expect(HSM_OK, "known by a whole answer");
+        order(FAULT_GetTokenInfo, halves[i], 0, 3);
+        fault->drop_sessions = 1;
+        (void)expect(HSM_OK, "found again by a whole answer");
+        CU_ASSERT_EQUAL(fault->rule[0].times, 0);
+        end();
+    }
+}
+
+static void token_without_a_serial_number_works(void)
+{
+    order(FAULT_GetTokenInfo, FAULT_NO_SERIAL, 0, FAULT_EVER);
+    start_with(1);
+    fault->drop_sessions = 1;
+    (void)expect(HSM_OK, "the token without a serial number");
+    order_nothing();
+    end();
+}
+
 /* While it reopens the token, something else fails in turn: never a crash, and the token is back afterwards. */
 static void a_failure_during_recovery_is_reported(void)
 {
@@ -348,6 +377,8 @@ static const CU_TestInfo tests[] = {
     {"nothing is repeated for nobody", nothing_is_repeated_for_nobody},
     {"sessions lost while opened are opened again", sessions_lost_while_opened_are_opened_again},
     {"a glitch is waited for", a_glitch_is_waited_for},
+    {"half an answer about the token is not believed", half_an_answer_about_the_token_is_not_believed},
+    {"a token without a serial number works", token_without_a_serial_number_works},
     {"a failure during recovery is reported", a_failure_during_recovery_is_reported},
     {"stale handles are found again", stale_handles_are_found_again},
     {"a token that returns in another slot is taken back", token_that_returns_in_another_slot_is_taken_back},

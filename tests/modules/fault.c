@@ -225,8 +225,14 @@ static CK_RV fault_GetSlotInfo(CK_SLOT_ID slot, CK_SLOT_INFO_PTR info)
 
 static CK_RV fault_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info)
 {
-    CK_RV rv = slot_check(FAULT_GetTokenInfo, &slot);
-    return rv == CKR_OK ? real.C_GetTokenInfo(slot, info) : rv;
+    CK_RV rv = slot_check(FAULT_GetTokenInfo, &slot), told = rv;
+    if (rv == CKR_OK || rv == FAULT_NO_LABEL || rv == FAULT_NO_SERIAL)
+        rv = real.C_GetTokenInfo(slot, info);
+    if (rv == CKR_OK && told == FAULT_NO_LABEL)
+        memset(info->label, ' ', sizeof(info->label));
+    if (rv == CKR_OK && told == FAULT_NO_SERIAL)
+        memset(info->serialNumber, ' ', sizeof(info->serialNumber));
+    return rv;
 }
 
 static CK_RV pass_GetMechanismList(CK_SLOT_ID slot, CK_MECHANISM_TYPE_PTR list, CK_ULONG_PTR count)

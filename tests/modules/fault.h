@@ -46,6 +46,10 @@ enum fault_function { FAULT_NONE, FAULT_FUNCTIONS(FAULT_NAME) FAULT_FUNCTION_COU
 
 enum { FAULT_LABEL = 40, FAULT_RULES = 8, FAULT_EVER = 1000000000 };
 
+/* Answers of a rule for GetTokenInfo alone: CKR_OK, but with blanks instead of the label or the serial number. */
+#define FAULT_NO_LABEL  0x80000001u
+#define FAULT_NO_SERIAL 0x80000002u
+
 /*
  * The calls of `function` number `skip` + 1 to `skip` + `times` (a rule that has been used up is forgotten)
  * take `delay_us` longer, hang until `hang` is 0 again, and then, if `answer` is not CKR_OK, do nothing and
