@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What one search of a token has found; see catalog.h. */
 #include "catalog.h"
+#include "copy.h"
 #include "error.h"
 #include "module.h"
 
@@ -36,6 +37,8 @@ static hsm_status entry_read(struct entry *e, const struct place *place, hsm_err
     if (rv != CKR_OK && a[0].ulValueLen != sizeof(e->class))
         e->class = CKO_VENDOR_DEFINED;
     e->id_len = a[1].ulValueLen <= sizeof(e->id) ? a[1].ulValueLen : 0;
+    if (e->id_len == strlen(COPY_NAME) && memcmp(e->id, COPY_NAME, e->id_len) == 0)
+        e->class = CKO_VENDOR_DEFINED; /* ours, and no object of the token */
     return HSM_OK;
 }
 

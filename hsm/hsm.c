@@ -61,6 +61,8 @@ hsm_status hsm_new(hsm **out, const hsm_settings *settings, hsm_error *err)
     h->owner.sessions = settings->sessions ? settings->sessions : DEFAULT_SESSIONS;
     h->owner.queue = settings->queue ? settings->queue : DEFAULT_QUEUE;
     h->owner.timeout_ms = settings->timeout_ms ? settings->timeout_ms : DEFAULT_TIMEOUT_MS;
+    h->owner.caller_thread = settings->caller_thread;
+    h->owner.key_copies = settings->key_copies;
     status = pin_setting_read(&h->pin, settings->pin, err);
     if (status == HSM_OK)
         status = groups_read(&h->groups, settings->groups, err);

@@ -107,9 +107,8 @@ void keydata_free(struct keydata *data)
     OPENSSL_free(data);
 }
 
-/* Is the object that the token gives the key that we know? */
-static hsm_status same_key(const struct keydata *data, const struct place *place, CK_OBJECT_HANDLE object,
-                           bool *same, hsm_error *err)
+hsm_status keydata_is(const struct keydata *data, const struct place *place, CK_OBJECT_HANDLE object,
+                      bool *same, hsm_error *err)
 {
     hsm_public public;
     hsm_status status = object_public(place, object, data->id, data->id_len, NULL, &public, err);
@@ -147,7 +146,7 @@ hsm_status keydata_locate(struct keydata *data, struct worker *worker, const str
     hsm_error trouble = {0}; /* an object that could not be read may have been the key */
     for (size_t i = 0; i < count && status == HSM_OK && !same; i++) {
         hsm_error why = {0};
-        (void)same_key(data, place, list[i], &same, &why);
+        (void)keydata_is(data, place, list[i], &same, &why);
         if (why.ckr != 0)
             trouble = why;
         if (same) {

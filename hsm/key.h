@@ -38,6 +38,10 @@ void keydata_free(struct keydata *data);
 hsm_status keydata_locate(struct keydata *data, struct worker *worker, const struct place *place,
                           unsigned long *object, hsm_error *err);
 
+/* Is the object that the token gives the key that we know? */
+hsm_status keydata_is(const struct keydata *data, const struct place *place, CK_OBJECT_HANDLE object,
+                      bool *same, hsm_error *err);
+
 struct cluster;
 /*
  * The caller's handle; takes over the references to `data` and `cluster` (NULL: one token alone has it), and

@@ -61,6 +61,7 @@ struct module {
     struct module_live *live; /* likewise; its contents under its own lock */
     CK_FUNCTION_LIST *_Atomic functions;
     atomic_uint incarnation;
+    atomic_bool near;
     struct refused refused[REFUSED_MAX]; /* under the registry lock */
     unsigned refused_count;
 };
@@ -158,6 +159,11 @@ unsigned module_incarnation(const struct module *m)
     return m->incarnation;
 }
 
+bool module_is_near(const struct module *m)
+{
+    return m->near;
+}
+
 /* The part of this process, made at first use. */
 static struct module_live *module_live(struct module *m)
 {
@@ -187,6 +193,36 @@ static unsigned long libp11_ckr(void)
     return ckr;
 }
 
+/* The file of the library that has the function. "" if there is no telling. */
+static const char *file_of(const void *function)
+{
+    Dl_info info;
+    if (dladdr(function, &info) == 0 || !info.dli_fname)
+        return "";
+    const char *slash = strrchr(info.dli_fname, '/');
+    return slash ? slash + 1 : info.dli_fname;
+}
+
+/*
+ * Software tokens by the names of their files. Every function that an operation goes through counts: a module in
+ * between may replace some of another's table only.
+ */
+static bool is_near(CK_C_GetFunctionList get, const CK_FUNCTION_LIST *f)
+{
+    static const char *const known[] = {"libsofthsm2.so", "libsoftokn3.so"};
+    const char *files[] = {file_of((const void *)get), file_of((const void *)f->C_SignInit),
+                           file_of((const void *)f->C_Sign), file_of((const void *)f->C_DecryptInit),
+                           file_of((const void *)f->C_Decrypt)};
+    for (size_t k = 0; k < sizeof(known) / sizeof(known[0]); k++) {
+        size_t same = 0;
+        while (same < sizeof(files) / sizeof(files[0]) && strcmp(files[same], known[k]) == 0)
+            same++;
+        if (same == sizeof(files) / sizeof(files[0]))
+            return true;
+    }
+    return false;
+}
+
 static hsm_status library_open(struct module *m, struct module_live *live, hsm_error *err)
 {
     if (live->library)
@@ -211,6 +247,7 @@ static hsm_status library_open(struct module *m, struct module_live *live, hsm_e
         return status;
     }
     live->library = library;
+    m->near = is_near(get, functions);
     m->functions = functions;
     return HSM_OK;
 }

@@ -32,6 +32,12 @@ hsm_status module_restart(struct module *m, hsm_error *err);
 unsigned module_incarnation(const struct module *m);
 /* The functions; NULL before module_load has succeeded. */
 CK_FUNCTION_LIST *module_functions(const struct module *m);
+/*
+ * Does the module do all of its work by itself, in this process: a software token and no way to one, or to a
+ * device, that could stop answering? Known by its file, so that what stands between (a proxy, a spy, p11-kit's
+ * client) is not taken for what it leads to. False before module_load has succeeded.
+ */
+bool module_is_near(const struct module *m);
 
 /* A slot with an initialised token in it, as plain strings without padding. */
 struct slot {

@@ -5,6 +5,7 @@
  * done by him with the result.
  */
 #include "cluster.h"
+#include "copy.h"
 #include "error.h"
 #include "hsm-int.h"
 #include "key.h"
@@ -226,6 +227,13 @@ static hsm_status derive_once(struct hsm_job *job, const struct place *place, CK
     return rv == CKR_OK ? secret_take(job, place, secret, err) : begin_failed(rv, err);
 }
 
+static hsm_status job_do(struct hsm_job *job, struct worker *worker, const struct place *place,
+                         CK_OBJECT_HANDLE object, hsm_error *err)
+{
+    return schemes[job->mech.scheme].kind == STATS_DERIVE ? derive_once(job, place, object, err)
+                                                          : cipher_once(job, worker, place, object, err);
+}
+
 /* One try, from finding a session to the token's answer. `reached`: there was a session to try it with. */
 static hsm_status operate_once(struct hsm_job *job, struct worker *worker, bool *reached, hsm_error *err)
 {
@@ -234,11 +242,8 @@ static hsm_status operate_once(struct hsm_job *job, struct worker *worker, bool 
     hsm_status status = token_session(job->data->token, worker, &place, err);
     *reached = status == HSM_OK;
     if (status == HSM_OK)
-        status = keydata_locate(job->data, worker, &place, &object, err);
-    if (status != HSM_OK)
-        return status;
-    return schemes[job->mech.scheme].kind == STATS_DERIVE ? derive_once(job, &place, object, err)
-                                                          : cipher_once(job, worker, &place, object, err);
+        status = copy_locate(job->data, worker, &place, &object, err);
+    return status == HSM_OK ? job_do(job, worker, &place, object, err) : status;
 }
 
 /* ---- Trying again ---- */
@@ -277,7 +282,7 @@ static void repair(enum repair what, struct keydata *data, struct worker *worker
         token_lost(data->token, worker);
         break;
     case REPAIR_FIND_KEY:
-        token_handle_set(data->token, &data->handle, 0, 0);
+        copy_forget(data, worker);
         break;
     case REPAIR_NEW_SESSION:
         worker->dirty = true;
@@ -307,19 +312,55 @@ static hsm_status operate(struct hsm_job *job, struct worker *worker, hsm_error 
     }
 }
 
-static void operation_run(struct task *task, struct worker *worker)
+static void operation_end(struct hsm_job *job, const struct worker *worker, hsm_status status,
+                          const hsm_error *why)
 {
-    struct hsm_job *job = (struct hsm_job *)task;
     struct token_owner *owner = token_owner(job->data->token);
-    hsm_error why;
-    hsm_status status = operate(job, worker, &why);
-    if (status == HSM_OK && job->cluster)
-        (void)cluster_report(job->cluster, job->data, &(hsm_error){.status = HSM_OK});
     if (status == HSM_OK)
         atomic_fetch_add(&owner->signatures, 1);
     else if (!worker->retire)
         atomic_fetch_add(&owner->failures, 1);
-    task->err = status == HSM_OK ? (hsm_error){0} : why;
+    job->task.err = status == HSM_OK ? (hsm_error){0} : *why;
+}
+
+static void operation_run(struct task *task, struct worker *worker)
+{
+    struct hsm_job *job = (struct hsm_job *)task;
+    hsm_error why;
+    hsm_status status = operate(job, worker, &why);
+    if (status == HSM_OK && job->cluster)
+        (void)cluster_report(job->cluster, job->data, &(hsm_error){.status = HSM_OK});
+    operation_end(job, worker, status, &why);
+}
+
+/* ---- On the caller's thread ---- */
+
+/*
+ * A key that wants the PIN for each use may bring up a login that fails, and a member of a group that hangs is to be
+ * replaced by another: both are the workers'.
+ */
+static bool may_be_on_loan(const struct hsm_job *job)
+{
+    const struct token_owner *owner = token_owner(job->data->token);
+    return !job->cluster && !job->data->always_authenticate &&
+           (owner->caller_thread == HSM_ALL ||
+            (owner->caller_thread == HSM_NEAR && module_is_near(owner->module)));
+}
+
+/* One try, with what is at hand. Whatever could be repaired is left to a worker, from the start. */
+static bool operation_run_on_loan(struct task *task, struct worker *worker)
+{
+    struct hsm_job *job = (struct hsm_job *)task;
+    struct place place;
+    CK_OBJECT_HANDLE object = 0;
+    hsm_error why = {0};
+    if (!token_session_at_hand(job->data->token, worker, &place) || !copy_at_hand(job->data, &object))
+        return false;
+    hsm_status status = job_do(job, worker, &place, object, &why);
+    bool over = status == HSM_OK || repair_for(job, true, true, &why) == REPAIR_NONE;
+    if (over)
+        operation_end(job, worker, status, &why);
+    return over;
 }
 
 static void job_destroy(struct task *task)
@@ -348,9 +389,13 @@ static struct pool *job_elsewhere(struct task *task)
 }
 
 static const struct task_ops operation_ops = {
-    .run = operation_run, .destroy = job_destroy, .elsewhere = job_elsewhere};
+    .run = operation_run,
+    .destroy = job_destroy,
+    .elsewhere = job_elsewhere,
+    .run_on_loan = operation_run_on_loan,
+};
 
-/* ---- On the caller's thread ---- */
+/* ---- The caller's side ---- */
 
 /* Does the input have a length that the scheme can take? */
 static bool input_fits(const hsm_public *p, const hsm_mechanism *mech, size_t in_len)
@@ -415,6 +460,7 @@ static struct hsm_job *job_new(hsm_key *key, const hsm_mechanism *mech, const ui
     job->cluster = cluster_ref(key_cluster(key));
     job->tried = tried;
     job->data = job->cluster ? cluster_pick(job->cluster, &job->tried) : keydata_ref(key_data(key));
+    job->task.on_loan = job->data && may_be_on_loan(job);
     job->mech = *mech;
     job->in_len = in_len;
     if (in_len > 0)

@@ -40,12 +40,32 @@ bool thread_start(pthread_t *thread, void *(*run)(void *), void *arg);
  * pool has no thread and cannot start one.
  */
 hsm_status pool_push(struct pool *pool, struct task *task, hsm_error *err);
+/* The next of those that wait, taken out of the queue; NULL if none does. Locked. */
+struct task *queue_pop(struct pool *pool);
+/* A thread and its task, whose time with the module begins. Locked. */
+void worker_take(struct worker *worker, struct task *task);
+/* Its thread is no longer at a task. Locked. */
+void worker_leave(struct worker *worker);
+/* Nothing waits, so the worker is among the idle ones from now on. Locked. */
+void worker_rest(struct worker *worker);
+/* Wakes a thread that is not among the idle ones any more; NULL: none. Without the lock. */
+void worker_wake(struct worker *worker);
+/* In the statistics, with its result. */
+void task_count(struct pool *pool, const struct task *task);
 /* For a process that may have no threads: runs the task before it returns, on the caller's thread. */
 void pool_run_here(struct pool *pool, struct task *task);
 /* Takes a task out of the queue. False if it does not wait there. */
 bool pool_take_out(struct pool *pool, struct task *task);
 /* The caller has lost patience with a task that is still running, if it is: its worker counts as stuck. */
 void pool_give_up(struct pool *pool, struct task *task);
+
+/* ---- loan.c ---- */
+
+/*
+ * Runs the task on the caller's thread, with the session of a worker that has nothing to do. False if there is
+ * none, or the task wants more than that.
+ */
+bool pool_run_on_loan(struct pool *pool, struct task *task);
 
 /* ---- task.c ---- */
 

@@ -35,7 +35,7 @@ static void queue_append(struct pool *pool, struct task *task)
     pool->queued++;
 }
 
-static struct task *queue_pop(struct pool *pool)
+struct task *queue_pop(struct pool *pool)
 {
     struct task *task = pool->head;
     if (!task)
@@ -63,11 +63,25 @@ bool pool_take_out(struct pool *pool, struct task *task)
     return was_queued;
 }
 
-/* A thread and its task, whose time with the module begins. Locked. */
-static void worker_take(struct worker *worker, struct task *task)
+void worker_take(struct worker *worker, struct task *task)
 {
     worker->current = task;
     task->worker = worker;
+}
+
+void worker_leave(struct worker *worker)
+{
+    worker->current = NULL;
+    if (worker->stuck) {
+        worker->stuck = false;
+        worker->pool->stuck--;
+    }
+}
+
+void worker_rest(struct worker *worker)
+{
+    worker->next = worker->pool->idle;
+    worker->pool->idle = worker;
 }
 
 /* Gives the task to a thread that has nothing to do, to be woken (worker_wake). NULL: there is none. Locked. */
@@ -85,7 +99,7 @@ static struct worker *idle_hand(struct pool *pool, struct task *task)
  * Without the lock: woken under it, the thread would go back to sleep at once until it is free, two system
  * calls and two switches for nothing. Workers stay allocated as long as the pool, so it may have ended meanwhile.
  */
-static void worker_wake(struct worker *worker)
+void worker_wake(struct worker *worker)
 {
     if (worker)
         bell_ring(&worker->wake);
@@ -120,19 +134,14 @@ static struct task *worker_next(struct worker *worker)
 {
     struct pool *pool = worker->pool;
     pthread_mutex_lock(&pool->lock);
-    worker->current = NULL;
-    if (worker->stuck) {
-        worker->stuck = false;
-        pool->stuck--;
-    }
+    worker_leave(worker);
     struct task *task = pool->stopping || worker->retire ? NULL : queue_pop(pool);
     bool idle = !task && !worker->retire && !pool->stopping;
     if (task)
         worker_take(worker, task);
     if (idle) {
         bell_reset(&worker->wake);
-        worker->next = pool->idle;
-        pool->idle = worker;
+        worker_rest(worker);
     }
     pthread_mutex_unlock(&pool->lock);
     if (idle) { /* whoever takes it out of the list rings, once */
@@ -142,7 +151,7 @@ static struct task *worker_next(struct worker *worker)
     return task;
 }
 
-static void task_count(struct pool *pool, const struct task *task)
+void task_count(struct pool *pool, const struct task *task)
 {
     if (pool->set.stats)
         stats_add(pool->set.stats, task->op, &task->err, stats_now() - task->asked);

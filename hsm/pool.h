@@ -46,6 +46,11 @@ struct worker {
 struct task_ops {
     void (*run)(struct task *task, struct worker *worker); /* on a worker; leaves its result in task->err */
     void (*destroy)(struct task *task);                    /* by whoever drops the last reference */
+    /*
+     * May be NULL. The same as run, on the thread of the task's caller, with the session of a worker that sleeps
+     * meanwhile. False: it takes more than that; nothing has been done, and run shall do it.
+     */
+    bool (*run_on_loan)(struct task *task, struct worker *worker);
     /* May be NULL. The task has failed (task->err): the pool that shall try it next, or NULL. On any thread. */
     struct pool *(*elsewhere)(struct task *task);
 };
@@ -56,8 +61,10 @@ struct task_ops {
  */
 struct task {
     const struct task_ops *ops;
-    hsm_error err;    /* status HSM_OK unless run says otherwise */
-    enum stats_op op; /* what it is counted as; may be set between task_init and task_submit */
+    hsm_error err; /* status HSM_OK unless run says otherwise */
+    /* These may be set between task_init and task_submit: */
+    enum stats_op op; /* what it is counted as */
+    bool on_loan;     /* without a `done`, it may run on the caller's thread */
     /* private to pool.c, task.c and watch.c */
     struct pool *home; /* where it was submitted; keeps its deadline */
     uint64_t asked;    /* stats_now() then */
@@ -82,7 +89,7 @@ void task_discard(struct task *task);
  * Queues the task. On failure it is still the caller's: HSM_E_BUSY, too many wait; HSM_E_TIMEOUT, every thread
  * is stuck in a token that does not answer; HSM_E_SHUTDOWN. With `done`, the task is also ended
  * at the pool's time-out: `done` is called, task_is_ready says true and task_wait says that it was too late. Where the
- * pool can have no thread, the task has been run before this returns (here.h).
+ * pool can have no thread, the task has been run before this returns (here.h); so it has if it was run on loan.
  */
 hsm_status task_submit(struct pool *pool, struct task *task, hsm_job_done done, void *arg, hsm_error *err);
 bool task_is_ready(struct task *task);

@@ -62,14 +62,19 @@ static void task_unlock_and_wake(struct task *task)
     bell_ring(&task->over);
 }
 
-/* The pool's part is over. */
-static void task_complete(struct task *task)
+static void task_ready(struct task *task)
 {
-    watch_remove(&task->home->watch, task);
     pthread_mutex_lock(&task->lock);
     task->ready = !task->expired; /* who was told that it is too late must not find a result */
     task_tell(task);
     task_unlock_and_wake(task);
+}
+
+/* The pool's part is over. */
+static void task_complete(struct task *task)
+{
+    watch_remove(&task->home->watch, task);
+    task_ready(task);
     task_release(task);
 }
 
@@ -156,6 +161,10 @@ hsm_status task_submit(struct pool *pool, struct task *task, hsm_job_done done, 
     task->done = done;
     task->done_arg = arg;
     task->asked = stats_now();
+    if (task->on_loan && !done && pool_run_on_loan(pool, task)) {
+        task_ready(task);
+        return HSM_OK;
+    }
     task_hold(task); /* the pool's */
     if (done)
         (void)watch_add(&pool->watch, task); /* where there is no thread for it, late is better than never */

@@ -24,6 +24,7 @@ struct token;
 struct token_owner {
     struct module *module;
     unsigned sessions, queue, timeout_ms;
+    hsm_modules caller_thread, key_copies;
     atomic_bool stopped;
     atomic_uint_fast64_t signatures, failures, logins, recoveries;
 };
@@ -63,6 +64,8 @@ struct pool *token_pool(struct token *t);
  * is away: HSM_E_NO_TOKEN at once, but for one caller per back-off, who tries whether it is back.
  */
 hsm_status token_session(struct token *t, struct worker *worker, struct place *place, hsm_error *err);
+/* The same if the worker has one that is good, and nothing is to be done for it. */
+bool token_session_at_hand(struct token *t, const struct worker *worker, struct place *place);
 /*
  * Logs in with `pin` unless the token is logged in already. The first to come logs in, others wait for his
  * result. Takes a copy of the PIN for later.

@@ -15,6 +15,8 @@ static void session_count(struct token *t, struct worker *worker, int change)
     bool counts = worker->account == live->account;
     if (counts)
         live->sessions += change;
+    if (change < 0)
+        copies_drop(live, worker);
     pthread_mutex_unlock(&live->lock);
     if (counts)
         module_sessions_add(t->owner->module, change);

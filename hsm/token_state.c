@@ -163,6 +163,12 @@ static hsm_status token_reopen(struct token *t, struct token_live *live, struct 
 /* What token_session is to do next. */
 enum step { STEP_USE, STEP_OPEN_SESSION, STEP_OPEN_TOKEN, STEP_PROBE, STEP_FAIL };
 
+/* Locked. */
+static bool session_is_good(const struct token_live *live, const struct worker *worker)
+{
+    return worker->has_session && !worker->dirty && worker->epoch == live->epoch;
+}
+
 /* Waits while another thread opens the token, then decides. Locked. */
 static enum step next_step(struct token *t, struct token_live *live, struct worker *worker, hsm_error *err)
 {
@@ -175,8 +181,7 @@ static enum step next_step(struct token *t, struct token_live *live, struct work
     }
     switch (live->state) {
     case TOKEN_READY:
-        return worker->has_session && !worker->dirty && worker->epoch == live->epoch ? STEP_USE
-                                                                                     : STEP_OPEN_SESSION;
+        return session_is_good(live, worker) ? STEP_USE : STEP_OPEN_SESSION;
     case TOKEN_NEW:
         live->state = TOKEN_OPENING;
         live->was_away = false;
@@ -246,6 +251,16 @@ hsm_status token_session(struct token *t, struct worker *worker, struct place *p
                          t->where);
     *place = (struct place){module_functions(t->owner->module), worker->session, t->where};
     return HSM_OK;
+}
+
+bool token_session_at_hand(struct token *t, const struct worker *worker, struct place *place)
+{
+    struct token_live *live = t->live;
+    pthread_mutex_lock(&live->lock);
+    bool good = live->state == TOKEN_READY && session_is_good(live, worker);
+    pthread_mutex_unlock(&live->lock);
+    *place = (struct place){module_functions(t->owner->module), worker->session, t->where};
+    return good;
 }
 
 void token_lost(struct token *t, struct worker *worker)

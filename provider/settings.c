@@ -19,6 +19,7 @@ enum key {
     LOGIN_BEHAVIOR,
     LOAD_BEHAVIOR,
     CACHE_PINS,
+    CACHE_KEYS,
     ALLOW_EXPORT,
     QUIRKS,
     BLOCK_OPERATIONS,
@@ -26,6 +27,7 @@ enum key {
     SESSIONS,
     QUEUE,
     TIMEOUT_MS,
+    CALLER_THREAD,
     TOKEN_GROUP,
     KEYS
 };
@@ -37,6 +39,7 @@ static const char *const key_names[KEYS] = {
     [LOGIN_BEHAVIOR] = "pkcs11-module-login-behavior",
     [LOAD_BEHAVIOR] = "pkcs11-module-load-behavior",
     [CACHE_PINS] = "pkcs11-module-cache-pins",
+    [CACHE_KEYS] = "pkcs11-module-cache-keys",
     [ALLOW_EXPORT] = "pkcs11-module-allow-export",
     [QUIRKS] = "pkcs11-module-quirks",
     [BLOCK_OPERATIONS] = "pkcs11-module-block-operations",
@@ -44,6 +47,7 @@ static const char *const key_names[KEYS] = {
     [SESSIONS] = "sealane-sessions",
     [QUEUE] = "sealane-queue",
     [TIMEOUT_MS] = "sealane-timeout-ms",
+    [CALLER_THREAD] = "sealane-caller-thread",
     [TOKEN_GROUP] = "sealane-token-group",
 };
 
@@ -165,6 +169,34 @@ static bool flag_read(bool *out, enum key key, const char *value)
     return refuse("%s = %s: true or false is expected", key_names[key], value);
 }
 
+static bool modules_read(hsm_modules *out, enum key key, const char *value)
+{
+    if (strcmp(value, "auto") == 0)
+        *out = HSM_NEAR;
+    else if (strcmp(value, "always") == 0)
+        *out = HSM_ALL;
+    else if (strcmp(value, "never") == 0)
+        *out = HSM_NONE;
+    else
+        return refuse("%s = %s: auto, always or never is expected", key_names[key], value);
+    return true;
+}
+
+/* pkcs11-provider has "true" and "false", and means every token. */
+static bool cache_keys_read(hsm_modules *out, const char *value)
+{
+    bool all = false;
+
+    if (strcmp(value, "auto") == 0) {
+        *out = HSM_NEAR;
+        return true;
+    }
+    if (!flag_read(&all, CACHE_KEYS, value))
+        return false;
+    *out = all ? HSM_ALL : HSM_NONE;
+    return true;
+}
+
 static bool setting_read(settings *set, enum key key, const char *value)
 {
     static const char *const logins[] = {"auto", "always", NULL}, *const loads[] = {"lazy", "early", NULL},
@@ -187,6 +219,8 @@ static bool setting_read(settings *set, enum key key, const char *value)
     case CACHE_PINS:
         /* A PIN is always kept for the login after a lost session; "cache" asks for no more than that. */
         return choice_is_known(name, value, caches);
+    case CACHE_KEYS:
+        return cache_keys_read(&set->hsm.key_copies, value);
     case ALLOW_EXPORT: {
         /* pkcs11-provider's number reads the other way round: 0 allows exporting public parts, 1 does not. */
         static const char *const numbers[] = {"0", "1", NULL};
@@ -205,6 +239,8 @@ static bool setting_read(settings *set, enum key key, const char *value)
         return number_read(&set->hsm.queue, name, value, 1, 1000000);
     case TIMEOUT_MS:
         return number_read(&set->hsm.timeout_ms, name, value, 1, 600000);
+    case CALLER_THREAD:
+        return modules_read(&set->hsm.caller_thread, key, value);
     case TOKEN_GROUP:
         return (set->hsm.groups = OPENSSL_strdup(value)) != NULL;
     case KEYS:

@@ -98,6 +98,11 @@ const char *fixture_module(void)
     return COUNT_MODULE;
 }
 
+const char *fixture_softhsm(void)
+{
+    return SOFTHSM2_MODULE;
+}
+
 CK_FUNCTION_LIST *fixture_functions(void)
 {
     void *library = dlopen(COUNT_MODULE, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);

@@ -33,6 +33,7 @@ extern struct fault_file *fault;
 void fixture_start(void);
 const char *fixture_dir(void);
 const char *fixture_module(void);
+const char *fixture_softhsm(void); /* the token itself, without those in front of it */
 
 /* A further token with one P-256 key of that label, CKA_ID 1. */
 void fixture_add_token(const char *token, const char *key);

@@ -144,6 +144,7 @@ static count_field *sign_counter(CK_SESSION_HANDLE session)
 static CK_RV count_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR in, CK_ULONG in_len, CK_BYTE_PTR sig,
                         CK_ULONG_PTR sig_len)
 {
+    count->signer = (uint64_t)gettid();
     sign_hold();
     sign_delay();
     CK_RV ordered = (CK_RV)atomic_exchange(&count->sign_answer, 0);

@@ -39,7 +39,8 @@ struct count_file {
     /* One more order. */
     count_field sign_delay_us; /* C_Sign waits so long first, as if the token were far away */
     /* One more count. */
-    count_field finds; /* calls of C_FindObjectsInit */
+    count_field finds;  /* calls of C_FindObjectsInit */
+    count_field signer; /* the thread, by its gettid(2), that has called C_Sign last */
 };
 
 #endif

@@ -339,13 +339,27 @@ static CK_RV fault_FindObjects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE_PTR l
     return rv;
 }
 
+/* The token has made the copy less than the key is. */
+static void copy_weaken(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *a)
+{
+    CK_BBOOL of_token = CK_TRUE;
+    CK_ATTRIBUTE asked = {CKA_TOKEN, &of_token, sizeof(of_token)};
+    if (fault->weak_copies && a->type == CKA_SENSITIVE && a->pValue &&
+        real.C_GetAttributeValue(session, object, &asked, 1) == CKR_OK && !of_token)
+        *(CK_BBOOL *)a->pValue = CK_FALSE;
+}
+
 static CK_RV fault_GetAttributeValue(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
                                      CK_ATTRIBUTE_PTR template, CK_ULONG n)
 {
     CK_RV rv = session_check(FAULT_GetAttributeValue, session);
     if (rv == CKR_OK && !object_in(&object))
         rv = CKR_OBJECT_HANDLE_INVALID;
-    return rv == CKR_OK ? real.C_GetAttributeValue(session, object, template, n) : rv;
+    if (rv == CKR_OK)
+        rv = real.C_GetAttributeValue(session, object, template, n);
+    if (rv == CKR_OK && n == 1)
+        copy_weaken(session, object, template);
+    return rv;
 }
 
 static CK_RV pass_SetAttributeValue(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
@@ -355,9 +369,25 @@ static CK_RV pass_SetAttributeValue(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE 
                               : CKR_OBJECT_HANDLE_INVALID;
 }
 
-static CK_RV pass_DestroyObject(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object)
+static CK_RV fault_DestroyObject(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object)
 {
-    return object_in(&object) ? real.C_DestroyObject(session, object) : CKR_OBJECT_HANDLE_INVALID;
+    CK_RV rv = session_check(FAULT_DestroyObject, session);
+    if (rv == CKR_OK && !object_in(&object))
+        rv = CKR_OBJECT_HANDLE_INVALID;
+    return rv == CKR_OK ? real.C_DestroyObject(session, object) : rv;
+}
+
+static CK_RV fault_CopyObject(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_PTR template,
+                              CK_ULONG n, CK_OBJECT_HANDLE_PTR copy)
+{
+    CK_RV rv = session_check(FAULT_CopyObject, session);
+    if (rv == CKR_OK && !object_in(&object))
+        rv = CKR_OBJECT_HANDLE_INVALID;
+    if (rv == CKR_OK)
+        rv = real.C_CopyObject(session, object, template, n, copy);
+    if (rv == CKR_OK)
+        *copy = object_out(*copy);
+    return rv;
 }
 
 static CK_RV pass_CreateObject(CK_SESSION_HANDLE session, CK_ATTRIBUTE_PTR template, CK_ULONG n,
@@ -458,7 +488,6 @@ static void fault_load(void)
     own.C_GetMechanismInfo = pass_GetMechanismInfo;
     own.C_InitToken = pass_InitToken;
     own.C_SetAttributeValue = pass_SetAttributeValue;
-    own.C_DestroyObject = pass_DestroyObject;
     own.C_CreateObject = pass_CreateObject;
     loaded = CKR_OK;
 }

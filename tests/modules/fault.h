@@ -38,7 +38,9 @@ typedef _Atomic uint64_t fault_field;
     X(DecryptInit)                                                                                           \
     X(Decrypt)                                                                                               \
     X(DeriveKey)                                                                                             \
-    X(GenerateKeyPair)
+    X(GenerateKeyPair)                                                                                       \
+    X(CopyObject)                                                                                            \
+    X(DestroyObject)
 
 #define FAULT_NAME(name) FAULT_##name,
 enum fault_function { FAULT_NONE, FAULT_FUNCTIONS(FAULT_NAME) FAULT_FUNCTION_COUNT };
@@ -80,6 +82,7 @@ struct fault_file {
     struct fault_rule rule[FAULT_RULES];
     fault_field calls[FAULT_FUNCTION_COUNT]; /* what was called how often, whatever came of it */
     fault_field hanging;                     /* calls that hang now */
+    fault_field weak_copies;                 /* 1: copies in sessions say that they are not sensitive */
 };
 
 #endif

@@ -181,9 +181,23 @@ class OpenSSL(TokenTest):
         self.openssl("x509", "-in", "ec.pem", "-noout", "-pubkey", "-out", "group.pub")
         self.openssl("dgst", "-sha256", "-verify", "group.pub", "-signature", "group.sig", "openssl.cnf", env=grouped)
 
+    def test_who_signs_and_with_what(self):
+        for thread, keys in (("auto", "auto"), ("always", "true"), ("never", "false")):
+            chosen = self.fixture.configure("chosen.cnf", lambda text: text.replace(
+                "activate = 1\n\n[algorithms]",
+                f"sealane-caller-thread = {thread}\npkcs11-module-cache-keys = {keys}\nactivate = 1\n\n[algorithms]"))
+            log = self.dir / f"who-{thread}.log"
+            self.openssl("dgst", "-sha256", "-sign", "ec.key", "-out", "who.sig", "openssl.cnf",
+                         env=dict(chosen, SEALANE_DEBUG=f"file:{log}"))
+            self.openssl("x509", "-in", "ec.pem", "-noout", "-pubkey", "-out", "who.pub")
+            self.openssl("dgst", "-sha256", "-verify", "who.pub", "-signature", "who.sig", "openssl.cnf", env=chosen)
+            self.assertEqual("C_CopyObject CKR_OK" in log.read_text(), thread != "never")
+
     def test_wrong_settings_are_refused_with_their_name(self):
         for line, part in (("sealane-sessions = many", "sealane-sessions"), ("sealane-token-group = x", "token group 'x'"),
                            ("pkcs11-module-quirks = fast", "fast"),
+                           ("sealane-caller-thread = often", "sealane-caller-thread = often"),
+                           ("pkcs11-module-cache-keys = maybe", "pkcs11-module-cache-keys = maybe"),
                            ("pkcs11-module-block-operations = signing", "signing"),
                            ("pkcs11-module-login-behavior = sometimes", "pkcs11-module-login-behavior")):
             wrong = self.fixture.configure("wrong.cnf", lambda text: text.replace(

@@ -19,8 +19,8 @@
  *            by callers: passing NULL is fine) with one line that says what, where and what to do. No PIN, digest or
  *            signature is ever in it.
  * Threads    Everything here may be called from any number of threads at once. Cryptoki itself runs on worker
- *            threads of this room, never on the caller's stack (which may be an ASYNC job's small one). Only where
- *            the process may start no thread does it run on the caller's, one operation at a time.
+ *            threads of this room, never on the small stack of an ASYNC job. On the caller's thread it runs only where
+ *            settings.caller_thread lets it, and, one operation at a time, in a process that may start no thread.
  * Secrets    PINs are copied into locked memory, wiped when no longer needed, and given to a token again only
  *            after a login with them has succeeded before. A PIN that the token called wrong is not tried again.
  */
@@ -90,14 +90,20 @@ char *hsm_uri_text(const hsm_uri *uri);
 
 typedef struct hsm hsm;
 
+/*
+ * With which modules something is done. HSM_NEAR: those that are known to do all their work in this process
+ * (SoftHSM2, NSS's softokn), without a device or another process that could stop answering.
+ */
+typedef enum hsm_modules { HSM_NEAR, HSM_ALL, HSM_NONE } hsm_modules;
+
 /* All strings are copied; NULL or 0 means the default. */
 typedef struct hsm_settings {
     const char *module_path; /* the PKCS#11 library. Required. */
     const char *init_args;   /* C_Initialize pReserved, for modules that want it (NSS) */
-    const char *pin;         /* "file:PATH" (first line of it), "credential:NAME" (systemd), or the PIN itself */
-    unsigned sessions;       /* most sessions and worker threads at once; default 16, capped by the token */
-    unsigned queue;          /* most operations waiting; default 1024 */
-    unsigned timeout_ms;     /* longest wait for one operation; default 10000 */
+    const char *pin;     /* "file:PATH" (first line of it), "credential:NAME" (systemd), or the PIN itself */
+    unsigned sessions;   /* most sessions and worker threads at once; default 16, capped by the token */
+    unsigned queue;      /* most operations waiting; default 1024 */
+    unsigned timeout_ms; /* longest wait for one operation; default 10000 */
     /*
      * Groups of tokens that hold the same keys: "NAME: MEMBER, MEMBER | NAME: MEMBER, ...". A member is the
      * label of a token, or a pkcs11: URI with attributes of a token and, if its PIN is its own, a pin-source.
@@ -105,8 +111,22 @@ typedef struct hsm_settings {
      * in order, and one that fails because of a token is given to the next. NULL: none.
      */
     const char *groups;
-    bool no_finalize;        /* leave the module initialised at unload (pkcs11-provider's quirk no-deinit) */
+    /*
+     * Who waits for an operation outside a job does it on his own thread, in a session that is free at that
+     * moment. That spares two wake-ups; but timeout_ms cannot end it, since nothing takes a thread out of a
+     * module that hangs.
+     */
+    hsm_modules caller_thread;
+    /*
+     * Operations use a copy of the key in a session (C_CopyObject), for tokens that look into their files for each use
+     * of an object of the token. The copy is as private, sensitive and unextractable as the key, goes with its
+     * session, and is used for HSM_COPY_MS at a time: then the key itself must still be there.
+     */
+    hsm_modules key_copies;
+    bool no_finalize; /* leave the module initialised at unload (pkcs11-provider's quirk no-deinit) */
 } hsm_settings;
+
+#define HSM_COPY_MS 1000
 
 hsm_status hsm_new(hsm **out, const hsm_settings *settings, hsm_error *err);
 void hsm_free(hsm *h);
