@@ -175,37 +175,47 @@ static void dispatch_evaluate(const result results[], size_t count, target_outco
 
 /* ---- Memory ---- */
 
-/*
- * What the allocator gives away for one direction of a connection, its own overhead included: key object,
- * AEAD object and every expansion that records of all sizes bring about. 0 if the allocator does not tell.
- */
-static double key_bytes(const sealane_suite *suite)
+/* A key that has sealed records of all sizes, so that all is expanded that ever will be. NULL: out of memory. */
+static sealane_key *key_used(const sealane_suite *suite)
 {
     static const uint8_t zero[SEALANE_KEY_MAX];
     static uint8_t record[SEALANE_RECORD_MAX];
-    sealane_key *keys[KEYS] = {NULL};
+    sealane_key *key = NULL;
     sealane_key_params params = {.suite = suite,
                                  .direction = SEALANE_SEALING,
                                  .key = zero,
                                  .key_len = sealane_cipher_get(suite->cipher)->key_len,
                                  .iv = zero,
                                  .iv_len = sealane_suite_iv_len(suite)};
-    size_t before = mallinfo2().uordblks, after;
 
-    for (size_t i = 0; i < KEYS; i++) {
-        if (sealane_key_new(&keys[i], &params) != SEALANE_OK)
-            break;
-        for (size_t size = 16; size <= SEALANE_PLAINTEXT_MAX; size *= 2) {
-            struct iovec payload = {.iov_base = record + sealane_record_prefix_len(keys[i]), .iov_len = size};
-            sealane_seal_op op = {.key = keys[i],
-                                  .payload = &payload,
-                                  .payload_count = 1,
-                                  .out = record,
-                                  .out_size = sizeof(record),
-                                  .type = SEALANE_APPLICATION_DATA};
-            (void)sealane_record_seal(&op);
-        }
+    if (sealane_key_new(&key, &params) != SEALANE_OK)
+        return NULL;
+    for (size_t size = 16; size <= SEALANE_PLAINTEXT_MAX; size *= 2) {
+        struct iovec payload = {.iov_base = record + sealane_record_prefix_len(key), .iov_len = size};
+        sealane_seal_op op = {.key = key,
+                              .payload = &payload,
+                              .payload_count = 1,
+                              .out = record,
+                              .out_size = sizeof(record),
+                              .type = SEALANE_APPLICATION_DATA};
+        (void)sealane_record_seal(&op);
     }
+    return key;
+}
+
+/*
+ * What the allocator gives away for one direction of a connection, its own overhead included: key object,
+ * AEAD object and every expansion that records of all sizes bring about. 0 if the allocator does not tell.
+ */
+static double key_bytes(const sealane_suite *suite)
+{
+    sealane_key *keys[KEYS] = {NULL};
+    size_t before, after;
+
+    sealane_key_free(key_used(suite)); /* what is made once per process is no key's */
+    before = mallinfo2().uordblks;
+    for (size_t i = 0; i < KEYS; i++)
+        keys[i] = key_used(suite);
     after = mallinfo2().uordblks;
     for (size_t i = 0; i < KEYS; i++)
         sealane_key_free(keys[i]);
