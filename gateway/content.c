@@ -8,8 +8,11 @@
  */
 #include "content.h"
 
+#include <emmintrin.h>
 #include <string.h>
 #include <strings.h>
+
+#define BLOCK 64u /* bytes that are looked at in one go */
 
 static const char received_field[] = "received:";
 
@@ -60,7 +63,6 @@ static bool begins_with(const struct content *c, const char *text, size_t len)
 
 static void end_line(struct content *c)
 {
-
     if (!c->in_body) {
         c->header_length += 2;
         if (c->line_length == 0)
@@ -71,10 +73,90 @@ static void end_line(struct content *c)
             note_fault(c, CONTENT_MARKED);
     }
     c->size += 2;
+    if (c->size > c->limits.message)
+        note_fault(c, CONTENT_TOO_BIG);
     c->line_length = 0;
     c->start_length = 0;
     c->in_line = false;
 }
+
+/* ---- Many lines at once ---- */
+
+/* Bit i: byte i of the block is `wanted`. */
+static uint64_t bytes_equal(const __m128i block[BLOCK / 16], char wanted)
+{
+    const __m128i all = _mm_set1_epi8(wanted);
+    uint64_t found = 0;
+
+    for (unsigned i = 0; i < BLOCK / 16; i++)
+        found |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(block[i], all)) << (16 * i);
+    return found;
+}
+
+/* Where the line stands that a run of blocks has come to. */
+struct run {
+    size_t length;   /* of the blocks so far */
+    size_t line;     /* bytes of the line, with a CR that may come to its end */
+    bool after_cr;   /* the byte before the next block is one */
+    bool line_start; /* the next block begins a line */
+};
+
+/*
+ * True if the block holds clean lines only, whole or in part: each CR before an LF and the other way round, no NUL, no
+ * dot at the start of a line, no line too long. All else is for the code that looks line by line.
+ */
+static bool block_is_clean(struct run *run, const uint8_t *in, size_t line_max)
+{
+    __m128i block[BLOCK / 16];
+    uint64_t lf, cr, starts;
+    size_t first, text;
+
+    for (unsigned i = 0; i < BLOCK / 16; i++)
+        block[i] = _mm_loadu_si128((const __m128i *)(const void *)(in + 16 * i));
+    lf = bytes_equal(block, '\n');
+    cr = bytes_equal(block, '\r');
+    starts = lf << 1 | run->line_start;
+    if (lf != (cr << 1 | run->after_cr) || bytes_equal(block, '\0') != 0 ||
+        (starts & bytes_equal(block, '.')) != 0)
+        return false;
+    /* Behind the first LF the lines of a block are shorter than any limit. */
+    first = lf != 0 ? (unsigned)__builtin_ctzll(lf) : BLOCK;
+    text = run->line + first - (lf != 0); /* without the CR */
+    if (text > line_max)
+        return false;
+    run->length += BLOCK;
+    run->line = lf != 0 ? (unsigned)__builtin_clzll(lf) : run->line + BLOCK;
+    run->after_cr = cr >> (BLOCK - 1);
+    run->line_start = lf >> (BLOCK - 1);
+    return true;
+}
+
+/*
+ * Takes blocks of clean lines of the body: of a big message nearly all. Returns how many bytes; what follows them is
+ * looked at line by line, be it clean or not.
+ */
+static size_t take_clean(struct content *c, const uint8_t *in, size_t len)
+{
+    struct run run = {.line = c->line_length, .line_start = !c->in_line};
+
+    if (!c->in_body || c->limits.line < BLOCK)
+        return 0;
+    while (len - run.length >= BLOCK && block_is_clean(&run, in + run.length, c->limits.line))
+        ;
+    if (run.length == 0)
+        return 0;
+    /* A CR at the end is not taken before the byte behind it is known. */
+    run.length -= run.after_cr;
+    run.line -= run.after_cr;
+    c->size += run.length;
+    c->line_length = run.line;
+    c->in_line = run.line > 0;
+    if (c->size > c->limits.message)
+        note_fault(c, CONTENT_TOO_BIG);
+    return run.length;
+}
+
+/* ---- The scanner ---- */
 
 /*
  * At the start of a line that begins with a dot. Returns the bytes to skip as transparency (RFC 5321, 4.5.2):
@@ -100,6 +182,9 @@ size_t content_scan(struct content *c, const uint8_t *in, size_t len, bool *end)
 
     *end = false;
     while (at < len) {
+        at += take_clean(c, in + at, len - at);
+        if (at == len)
+            break;
         if (!c->in_line && in[at] == '.') {
             size_t skip = take_dot(in + at, len - at, end, &wait);
             if (*end || wait)

@@ -122,6 +122,144 @@ static void content_limits_hold_to_the_byte(void)
     CU_ASSERT_EQUAL(o.content.size, 7); /* "a", CRLF, ".b", CRLF: RFC 1870, 5 */
 }
 
+/*
+ * Long messages are looked at in blocks: what is wrong is found wherever in a block it lies, and at its ends. Every
+ * message here is one of lines of all lengths up to 130 with a body of some blocks, in which one place is changed.
+ */
+#define LONG_BODY 700u
+
+static size_t long_message(char *to, size_t shift)
+{
+    size_t at = 0, line = shift;
+
+    memcpy(to, "a: b\r\n\r\n", 8);
+    for (at = 8; at < 8 + LONG_BODY; line = (line * 7 + 5) % 131) {
+        memset(to + at, 'x', line);
+        at += line;
+        memcpy(to + at, "\r\n", 2);
+        at += 2;
+    }
+    memcpy(to + at, ".\r\n", 3);
+    return at + 3;
+}
+
+/* What must come of a message, by a scanner of a byte at a time. The limits on the header are not its business. */
+static enum content_fault judge_slowly(const char *text, size_t len, const struct content_limits *limits,
+                                       uint64_t *size, size_t *used)
+{
+    enum content_fault fault = CONTENT_OK;
+    bool start = true, body = false;
+    size_t line = 0;
+
+    *size = 0;
+    for (size_t at = 0; at < len; at++) {
+        enum content_fault found = CONTENT_OK;
+        bool end = text[at] == '\r' && at + 1 < len && text[at + 1] == '\n';
+        if (start && text[at] == '.') {
+            if (len - at >= 3 && memcmp(text + at, ".\r\n", 3) == 0) {
+                *used = at + 3;
+                return fault;
+            }
+            start = false;
+            continue;
+        }
+        if (end) {
+            body |= line == 0;
+            *size += 2;
+            line = 0;
+            start = true;
+            at++;
+        } else if (text[at] == '\n') {
+            found = CONTENT_BARE_LF;
+            start = false;
+        } else {
+            found = text[at] == '\0' ? CONTENT_NUL : text[at] == '\r' ? CONTENT_BARE_CR : CONTENT_OK;
+            start = false;
+            (*size)++;
+            if (++line > limits->line && found == CONTENT_OK)
+                found = CONTENT_LINE_TOO_LONG;
+        }
+        if (*size > limits->message && found == CONTENT_OK)
+            found = CONTENT_TOO_BIG;
+        if (fault == CONTENT_OK)
+            fault = found;
+    }
+    *used = len;
+    return fault;
+}
+
+static void expect_as_slowly(const char *text, size_t len, const struct content_limits *limits)
+{
+    static const size_t steps[] = {1, 63, 64, 65, 67, 128, 200, 4096};
+    struct outcome o;
+    uint64_t size;
+    size_t used;
+    enum content_fault fault = judge_slowly(text, len, limits, &size, &used);
+
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        feed(&o, limits, text, len, steps[i]);
+        CU_ASSERT_EQUAL(o.content.fault == CONTENT_OK, fault == CONTENT_OK);
+        CU_ASSERT_EQUAL(o.content.size, size);
+        CU_ASSERT_EQUAL(len - o.left, used);
+        CU_ASSERT(o.ended);
+        CU_ASSERT_EQUAL(o.passed_length + 3, used);
+        CU_ASSERT(memcmp(o.passed, text, o.passed_length) == 0);
+    }
+}
+
+static void content_is_judged_alike_wherever_it_lies_in_a_block(void)
+{
+    static const char changes[] = {'\n', '\r', '\0', '.', 'y'};
+    const struct content_limits limits[] = {{.line = 130, .header = 1000, .hops = 5, .message = 1000},
+                                            {.line = 64, .header = 1000, .hops = 5, .message = 1000},
+                                            {.line = 2000, .header = 1000, .hops = 5, .message = LONG_BODY}};
+    char text[2048];
+
+    for (size_t shift = 0; shift < 131; shift += 13) {
+        size_t len = long_message(text, shift);
+        for (size_t l = 0; l < sizeof limits / sizeof limits[0]; l++)
+            expect_as_slowly(text, len, &limits[l]);
+        for (size_t at = 8; at < len - 5; at++) { /* the end stays */
+            const char kept = text[at];
+            for (size_t i = 0; i < sizeof changes; i++) {
+                text[at] = changes[i];
+                expect_as_slowly(text, len, &limits[0]);
+            }
+            text[at] = kept;
+        }
+    }
+}
+
+static size_t line_put(char *to, size_t len)
+{
+    memset(to, 'x', len);
+    memcpy(to + len, "\r\n", 2);
+    return len + 2;
+}
+
+static void content_lines_are_measured_over_blocks(void)
+{
+    static const size_t lengths[] = {11, 40, 63, 64, 65, 127, 128, 200, 300};
+    struct content_limits limits = wide;
+    char text[2048];
+
+    for (size_t shift = 0; shift <= 64; shift++) {
+        for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+            size_t at = line_put(text, 0);
+            for (size_t n = shift; n > 0; n -= n < 10 ? n : 10)
+                at += line_put(text + at, n < 10 ? n : 10);
+            at += line_put(text + at, lengths[i]);
+            for (size_t n = 0; n < 20; n++)
+                at += line_put(text + at, 5);
+            memcpy(text + at, ".\r\n", 3);
+            limits.line = lengths[i];
+            expect_as_slowly(text, at + 3, &limits);
+            limits.line = lengths[i] - 1;
+            expect_as_slowly(text, at + 3, &limits);
+        }
+    }
+}
+
 /* ---- Replies ---- */
 
 static enum reply_status take_all(struct reply *r, const char *const *lines)
@@ -422,6 +560,9 @@ int main(void)
         {"content ends at CRLF . CRLF only", content_ends_at_crlf_dot_crlf_only},
         {"content with other ends is at fault and goes on", content_with_other_ends_is_at_fault_and_goes_on},
         {"content limits hold to the byte", content_limits_hold_to_the_byte},
+        {"content is judged alike wherever it lies in a block",
+         content_is_judged_alike_wherever_it_lies_in_a_block},
+        {"content's lines are measured over blocks", content_lines_are_measured_over_blocks},
         {"replies get an enhanced code of their class", replies_get_an_enhanced_code_of_their_class},
         {"replies that are none are refused", replies_that_are_none_are_refused},
         {"long replies stay bounded and complete", long_replies_stay_bounded_and_complete},
