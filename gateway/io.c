@@ -9,6 +9,7 @@
  * whatever connections they belong to, can be worked on together.
  */
 #include "io_private.h"
+#include "log.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -58,6 +59,7 @@ void io_mark_unsent(struct io *io)
 /* ---- Birth and death ---- */
 
 static void on_timer(uv_timer_t *timer);
+static void timer_set(struct io *io, uint64_t at);
 static void on_ready(uv_poll_t *poll, int status, int events);
 
 struct io *io_new(struct loop *loop, struct config *config, io_handler handler, void *owner)
@@ -573,6 +575,7 @@ void io_turn(struct loop *loop)
     do {
         while ((n = take_active(loop, group)) > 0)
             advance_group(group, n);
+        log_flush();
         while ((n = take_unsent(loop, group)) > 0)
             send_group(group, n);
     } while (loop->active != NULL || loop->unsent != NULL);
@@ -625,7 +628,7 @@ void io_close(struct io *io)
     io->handler = NULL;
     buffer_clear(&io->loop->buffers, &io->text_in);
     buffer_clear(&io->loop->buffers, &io->net_in);
-    uv_timer_start(&io->timer, on_timer, CLOSING_SECONDS * 1000, 0);
+    timer_set(io, uv_now(&io->loop->uv) + CLOSING_SECONDS * 1000);
     io_mark_unsent(io);
 }
 
@@ -634,13 +637,30 @@ void io_abort(struct io *io)
     io_kill(io);
 }
 
+/*
+ * A deadline is set with every command and nearly never passes: the timer keeps running towards an earlier one, and only
+ * then looks how much is left.
+ */
+static void timer_set(struct io *io, uint64_t at)
+{
+    uint64_t now = uv_now(&io->loop->uv);
+
+    io->deadline = at;
+    if (at == 0 || (uv_is_active((uv_handle_t *)&io->timer) && io->timer_at <= at))
+        return;
+    io->timer_at = at;
+    uv_timer_start(&io->timer, on_timer, at > now ? at - now : 0, 0);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct io *io = timer->data;
 
-    if (io->stage == STAGE_CLOSING)
+    if (io->deadline > uv_now(&io->loop->uv))
+        timer_set(io, io->deadline);
+    else if (io->deadline != 0 && io->stage == STAGE_CLOSING)
         io_kill(io);
-    else
+    else if (io->deadline != 0)
         tell(io, IO_TIMEOUT);
 }
 
@@ -648,10 +668,7 @@ void io_deadline(struct io *io, long seconds)
 {
     if (io->stage == STAGE_CLOSING || io->stage == STAGE_DEAD)
         return;
-    if (seconds > 0)
-        uv_timer_start(&io->timer, on_timer, (uint64_t)seconds * 1000, 0);
-    else
-        uv_timer_stop(&io->timer);
+    timer_set(io, seconds > 0 ? uv_now(&io->loop->uv) + (uint64_t)seconds * 1000 : 0);
 }
 
 const char *io_error(const struct io *io)

@@ -32,8 +32,9 @@ struct io {
     int fd;          /* -1 before there is one */
     uv_poll_t *poll; /* with fd; of its own memory, since libuv keeps a closed one for a while */
     uv_timer_t timer;
-    unsigned handles; /* of libuv, and requests under way: they keep this memory */
-    int interest;     /* what poll watches for */
+    uint64_t deadline, timer_at; /* of uv_now; 0: none. The timer may be set for earlier. */
+    unsigned handles;            /* of libuv, and requests under way: they keep this memory */
+    int interest;                /* what poll watches for */
     char peer[INET6_ADDRSTRLEN];
     char error[400];
 
@@ -65,10 +66,10 @@ struct io {
     int connect_error;  /* errno of the last address that failed */
 
     /* io_tls.c */
-    SSL *ssl;                         /* NULL: no TLS, or the engine has taken it over */
-    sealane_session *session;         /* io_records.c: then this has it */
+    SSL *ssl;                          /* NULL: no TLS, or the engine has taken it over */
+    sealane_session *session;          /* io_records.c: then this has it */
     sealane_takeover_verdict takeover; /* the last one */
-    bool takeover_over;               /* no use in asking again */
+    bool takeover_over;                /* no use in asking again */
     const struct tls_server *server;
     const struct tls_policy *policy;         /* client */
     X509 *peer_certificate;                  /* NULL if it showed none */

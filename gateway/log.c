@@ -13,6 +13,13 @@
 /* Changed by a reload on the main thread while every loop logs. A line keeps the one that it began with. */
 static _Atomic enum log_format log_format = LOG_PLAIN;
 
+/* Lines of this thread that wait. */
+static _Thread_local struct {
+    char text[LOG_GATHERED];
+    size_t length;
+    bool on;
+} gathered;
+
 void log_set_format(enum log_format format)
 {
     log_format = format;
@@ -79,17 +86,31 @@ static void put_key(struct log_line *line, const char *key)
     }
 }
 
-void log_begin(struct log_line *line, const char *event)
+/* The time as "2026-01-31T23:59:59.123Z"; most lines share their second with the one before. */
+static const char *time_stamp(void)
 {
+    static _Thread_local struct {
+        time_t second;
+        size_t length;
+        char text[40];
+    } last;
     struct timespec now;
     struct tm utc;
-    char stamp[40];
-    size_t len;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    len = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
-    snprintf(stamp + len, sizeof stamp - len, ".%03dZ", (int)(now.tv_nsec / 1000000));
+    if (last.length == 0 || now.tv_sec != last.second) {
+        gmtime_r(&now.tv_sec, &utc);
+        last.length = strftime(last.text, sizeof last.text, "%Y-%m-%dT%H:%M:%S", &utc);
+        last.second = now.tv_sec;
+    }
+    snprintf(last.text + last.length, sizeof last.text - last.length, ".%03dZ", (int)(now.tv_nsec / 1000000));
+    return last.text;
+}
+
+void log_begin(struct log_line *line, const char *event)
+{
+    const char *stamp = time_stamp();
+
     line->length = 0;
     line->format = log_format;
     if (line->format == LOG_JSON) {
@@ -129,18 +150,42 @@ void log_number(struct log_line *line, const char *key, long long value)
     put(line, digits, (size_t)snprintf(digits, sizeof digits, "%lld", value));
 }
 
-void log_end(struct log_line *line)
+static void write_out(const char *text, size_t len)
 {
     size_t done = 0;
 
-    if (line->format == LOG_JSON)
-        line->text[line->length++] = '}';
-    line->text[line->length++] = '\n';
-    while (done < line->length) {
-        ssize_t n = write(STDERR_FILENO, line->text + done, line->length - done);
+    while (done < len) {
+        ssize_t n = write(STDERR_FILENO, text + done, len - done);
         if (n <= 0)
             break; /* nobody reads the log: mail goes on */
         done += (size_t)n;
+    }
+}
+
+void log_gather(void)
+{
+    gathered.on = true;
+}
+
+void log_flush(void)
+{
+    if (gathered.length > 0)
+        write_out(gathered.text, gathered.length);
+    gathered.length = 0;
+}
+
+void log_end(struct log_line *line)
+{
+    if (line->format == LOG_JSON)
+        line->text[line->length++] = '}';
+    line->text[line->length++] = '\n';
+    if (line->length > sizeof gathered.text - gathered.length)
+        log_flush();
+    if (gathered.on && line->length <= sizeof gathered.text) {
+        memcpy(gathered.text + gathered.length, line->text, line->length);
+        gathered.length += line->length;
+    } else {
+        write_out(line->text, line->length);
     }
 }
 

@@ -3,6 +3,7 @@
 #include "loop.h"
 #include "hop.h"
 #include "io.h"
+#include "log.h"
 #include "resolver.h"
 #include "session.h"
 #include "sockets.h"
@@ -298,7 +299,9 @@ static void *run(void *arg)
 
     snprintf(name, sizeof name, "loop %u", loop->index);
     pthread_setname_np(pthread_self(), name);
+    log_gather();
     uv_run(&loop->uv, UV_RUN_DEFAULT);
+    log_flush();
     /* libcrypto keeps finished jobs' stacks and error queues by thread. */
     OPENSSL_thread_stop();
     atomic_store(&loop->over, true);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pure parts of the gateway: content scanner, replies, command lines, log values. */
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -529,6 +531,67 @@ static void strangers_cannot_forge_log_lines(void)
     log_set_format(LOG_PLAIN);
 }
 
+struct gathering {
+    char early[LOG_GATHERED * 4]; /* what was written before log_flush */
+    char late[LOG_GATHERED * 4];
+};
+
+static void read_all(int fd, char *out, size_t size)
+{
+    ssize_t n = read(fd, out, size - 1);
+
+    out[n > 0 ? n : 0] = '\0';
+}
+
+/* A thread's own: another thread of the test goes on writing at once. */
+static void *gather(void *arg)
+{
+    struct gathering *g = arg;
+    int ends[2], saved = dup(STDERR_FILENO);
+
+    if (saved < 0 || pipe2(ends, O_NONBLOCK) != 0)
+        return NULL;
+    dup2(ends[1], STDERR_FILENO);
+    log_gather();
+    for (int i = 0; i < 100; i++)
+        log_message("test", "%d %070d.", i, 0);
+    read_all(ends[0], g->early, sizeof g->early);
+    log_flush();
+    log_flush();
+    read_all(ends[0], g->late, sizeof g->late);
+    dup2(saved, STDERR_FILENO);
+    close(ends[0]);
+    close(ends[1]);
+    close(saved);
+    return g;
+}
+
+static void gathered_lines_come_whole_and_in_order(void)
+{
+    static struct gathering g;
+    static char all[sizeof g.early + sizeof g.late];
+    const char *at = all;
+    char want[100];
+    void *result = NULL;
+    pthread_t thread;
+
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, gather, &g), 0);
+    pthread_join(thread, &result);
+    CU_ASSERT_PTR_NOT_NULL(result);
+    CU_ASSERT(strlen(g.early) > LOG_GATHERED && strlen(g.early) % LOG_GATHERED != 0);
+    CU_ASSERT_EQUAL(g.early[strlen(g.early) - 1], '\n');
+    CU_ASSERT(strlen(g.late) > 0 && strlen(g.late) <= LOG_GATHERED);
+    snprintf(all, sizeof all, "%s%s", g.early, g.late);
+    for (int i = 0; i < 100 && at != NULL; i++) {
+        snprintf(want, sizeof want, " test message=\"%d 0", i);
+        at = strstr(at, want);
+        CU_ASSERT_PTR_NOT_NULL(at);
+        if (at != NULL)
+            at = strchr(at, '\n');
+    }
+    CU_ASSERT(at != NULL && strcmp(at, "\n") == 0);
+}
+
 /* ---- Buffers ---- */
 
 static void buffers_hold_no_more_than_they_may(void)
@@ -572,6 +635,7 @@ int main(void)
         {"paths end where they end", paths_end_where_they_end},
         {"UTF-8 is well-formed or refused", utf8_is_well_formed_or_refused},
         {"strangers cannot forge log lines", strangers_cannot_forge_log_lines},
+        {"gathered lines come whole and in order", gathered_lines_come_whole_and_in_order},
         {"buffers hold no more than they may", buffers_hold_no_more_than_they_may},
         CU_TEST_INFO_NULL,
     };
