@@ -363,6 +363,42 @@ class Senders(GatewayTest):
         self.assertTrue(slow.until_closed().startswith(b"421 4.4.2 Too slow"))
         self.assertEqual(messages.wait_line("transaction")["result"], "lost")
 
+    def test_each_command_has_a_time_of_its_own(self):
+        """A sender's deadline begins anew with each command, and rests while the next hop decides. Where the machine itself
+        held a command up, nothing is proven, and it is tried again."""
+        def script(hop, _number, _me):
+            hop.send("220 hop.test\r\n")
+            for _ in range(4):
+                hop.send("354 go\r\n" if hop.line() == "DATA" else "250 ok\r\n")
+            while hop.line() != ".":
+                pass
+            time.sleep(1.5)
+            hop.send("250 2.0.0 taken\r\n")
+            hop.line()
+
+        hop = self.start_script(script)
+        gateway = self.start(hop.port, hop_tls="none", extra="timeouts { command = 1 }")
+        for _ in range(20):
+            peer, slowest, told = greeted(gateway.port), 0, None
+            began = last = time.monotonic()
+            try:
+                while last - began < 1.5:
+                    time.sleep(0.2)
+                    self.assertEqual(peer.ask("NOOP")[:3], "250")
+                    now = time.monotonic()
+                    slowest, last = max(slowest, now - last), now
+                envelope(peer)
+                slowest = max(slowest, time.monotonic() - last)
+                peer.send("Subject: x\r\n\r\n.\r\n")
+                told = peer.reply()
+            except (OSError, EOFError, AssertionError) as error:
+                told = f"{type(error).__name__} {error}"
+            peer.close()
+            if told.startswith("250 2.0.0 taken"):
+                return
+            self.assertGreater(slowest, 0.5, told)
+        self.fail("20 times the machine took more than half a second for a command")
+
     def test_dripping(self):
         """A byte now and then is no sign of life: deadlines are those of the whole command, handshake, header."""
         _, port = self.start_hop()
