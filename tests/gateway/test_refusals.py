@@ -369,10 +369,11 @@ class Senders(GatewayTest):
         def script(hop, _number, _me):
             hop.send("220 hop.test\r\n")
             for _ in range(4):
-                hop.send("354 go\r\n" if hop.line() == "DATA" else "250 ok\r\n")
+                command = hop.line()
+                time.sleep(1.5 if command.startswith("RCPT") else 0)
+                hop.send("354 go\r\n" if command == "DATA" else "250 ok\r\n")
             while hop.line() != ".":
                 pass
-            time.sleep(1.5)
             hop.send("250 2.0.0 taken\r\n")
             hop.line()
 
@@ -387,8 +388,9 @@ class Senders(GatewayTest):
                     self.assertEqual(peer.ask("NOOP")[:3], "250")
                     now = time.monotonic()
                     slowest, last = max(slowest, now - last), now
-                envelope(peer)
+                peer.send("MAIL FROM:<a@client.test>\r\nRCPT TO:<b@hop.test>\r\nDATA\r\n")
                 slowest = max(slowest, time.monotonic() - last)
+                self.assertEqual([peer.reply()[:3] for _ in range(3)], ["250", "250", "354"])
                 peer.send("Subject: x\r\n\r\n.\r\n")
                 told = peer.reply()
             except (OSError, EOFError, AssertionError) as error:
