@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CPUID and XGETBV. Bit numbers: Intel SDM volume 2A, CPUID; volume 1, 13.2 (XCR0). */
+/* CPUID. Bit numbers: Intel SDM volume 2A, CPUID. */
 #include "cpu.h"
 
 #include <stdbool.h>
@@ -20,6 +20,8 @@ const char *cpu_class_name(cpu_class class_id)
 #if defined(__x86_64__)
 #include <cpuid.h>
 
+#include "xcr0.h"
+
 #define LEAF1_ECX_PCLMULQDQ  (1u << 1)
 #define LEAF1_ECX_AES        (1u << 25)
 #define LEAF1_ECX_OSXSAVE    (1u << 27)
@@ -31,35 +33,24 @@ const char *cpu_class_name(cpu_class class_id)
 #define LEAF7_EBX_AVX512VL   (1u << 31)
 #define LEAF7_ECX_VAES       (1u << 9)
 #define LEAF7_ECX_VPCLMULQDQ (1u << 10)
-#define XCR0_XMM_YMM         0x06u
-#define XCR0_OPMASK_ZMM      0xe0u
 
 static bool bits_all(unsigned value, unsigned bits)
 {
     return (value & bits) == bits;
 }
 
-static unsigned xcr0_read(void)
-{
-    unsigned low, high;
-
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return low;
-}
-
 cpu_class cpu_classify(void)
 {
-    unsigned eax, ebx, ecx, edx, state;
+    unsigned eax, ebx, ecx, edx;
 
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !bits_all(ecx, LEAF1_ECX_PCLMULQDQ | LEAF1_ECX_AES))
         return CPU_OTHER;
     if (!bits_all(ecx, LEAF1_ECX_OSXSAVE | LEAF1_ECX_AVX))
         return CPU_AES;
-    state = xcr0_read();
-    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !bits_all(state, XCR0_XMM_YMM) ||
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !registers_are_saved(XCR0_AVX) ||
         !bits_all(ebx, LEAF7_EBX_AVX2) || !bits_all(ecx, LEAF7_ECX_VAES | LEAF7_ECX_VPCLMULQDQ))
         return CPU_AES;
-    if (!bits_all(state, XCR0_OPMASK_ZMM) ||
+    if (!registers_are_saved(XCR0_AVX512) ||
         !bits_all(ebx, LEAF7_EBX_AVX512F | LEAF7_EBX_AVX512DQ | LEAF7_EBX_AVX512BW | LEAF7_EBX_AVX512VL))
         return CPU_VAES_AVX2;
     return CPU_VAES_AVX512;

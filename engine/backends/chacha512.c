@@ -15,25 +15,15 @@
 #include <cpuid.h>
 #include <stdbool.h>
 #include <string.h>
-#include <openssl/crypto.h>
 #include "../wipe.h"
+#include "../xcr0.h"
 #include "chacha512_poly1305.h"
 #include "chacha512_stream.h"
+#include "chacha_message.h"
 
-#define KEY_LEN    32
 #define STREAM_MAX (STREAM_BLOCKS_MAX * STREAM_BLOCK)
 #define SHORT_MAX                                                                                            \
     (STREAM_MAX - STREAM_BLOCK) /* what one run of the rounds does: block 0 is not for the bytes */
-
-/* RFC 8439 2.8: a 32-bit counter, block 0 being Poly1305's. */
-#define MESSAGE_MAX ((UINT64_C(1) << 38) - 64)
-
-#define XCR0_AVX512 0xe6u /* XMM, YMM, opmask, ZMM: Intel SDM volume 1, 13.2 */
-
-__attribute__((target("xsave"))) static uint64_t xcr0_read(void)
-{
-    return (uint64_t)_xgetbv(0);
-}
 
 static const char *chacha512_probe(void)
 {
@@ -43,34 +33,11 @@ static const char *chacha512_probe(void)
 
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0)
         return "CPU lacks AVX";
-    if ((xcr0_read() & XCR0_AVX512) != XCR0_AVX512)
+    if (!registers_are_saved(XCR0_AVX512))
         return "operating system does not save AVX-512 registers";
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & need) != need)
         return "CPU lacks AVX-512 or its IFMA";
     return NULL;
-}
-
-static const char *chacha512_version(void)
-{
-    return "built in";
-}
-
-static size_t chacha512_state_size(sealane_cipher_id cipher)
-{
-    return cipher == SEALANE_CHACHA20_POLY1305 ? KEY_LEN : 0;
-}
-
-static sealane_result chacha512_key_init(void *state, sealane_cipher_id cipher, const uint8_t *key)
-{
-    if (chacha512_state_size(cipher) == 0)
-        return SEALANE_UNSUPPORTED;
-    memcpy(state, key, KEY_LEN);
-    return SEALANE_OK;
-}
-
-static void chacha512_key_clear(void *state)
-{
-    (void)state; /* refers to nothing */
 }
 
 /* ---- The hash of a message ---- */
@@ -93,25 +60,6 @@ CHACHA512_INLINE void hash_padded(poly1305 *poly, const uint8_t *data, size_t le
     wide_finish(poly, &w, &powers, data + done, len - done);
     wipe(&powers, sizeof(powers));
     wipe(&w, sizeof(w));
-}
-
-/* The lengths close the hash. Delivers the tag, or compares it: in constant time, all at once. */
-CHACHA512_INLINE sealane_result message_end(backend_op *op, poly1305 *poly, const bool sealing)
-{
-    uint128 tag;
-
-    poly1305_block(poly, op->aad_len, op->len);
-    tag = poly1305_end(poly);
-    op->result = SEALANE_OK;
-    if (sealing) {
-        store_64(op->tag, (uint64_t)tag);
-        store_64(op->tag + 8, (uint64_t)(tag >> 64));
-    } else if ((((uint64_t)tag ^ load_64(op->tag)) | ((uint64_t)(tag >> 64) ^ load_64(op->tag + 8))) != 0) {
-        op->result = SEALANE_FORGED;
-        if (op->len > 0)
-            OPENSSL_cleanse(op->out, op->len);
-    }
-    return op->result;
 }
 
 /* ---- Short messages, several in one run ---- */
@@ -327,10 +275,10 @@ CHACHA512_CODE static void chacha512_open_many(sealane_cipher_id cipher, backend
 const backend backend_chacha512 = {
     .name = "chacha512",
     .probe = chacha512_probe,
-    .version = chacha512_version,
-    .state_size = chacha512_state_size,
-    .key_init = chacha512_key_init,
-    .key_clear = chacha512_key_clear,
+    .version = chacha_version,
+    .state_size = chacha_state_size,
+    .key_init = chacha_key_init,
+    .key_clear = chacha_key_clear,
     .seal = chacha512_seal,
     .open = chacha512_open,
     .seal_many = chacha512_seal_many,

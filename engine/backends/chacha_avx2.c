@@ -15,57 +15,25 @@
 #include <cpuid.h>
 #include <stdbool.h>
 #include <string.h>
-#include <openssl/crypto.h>
+#include "../xcr0.h"
+#include "chacha_message.h"
 #include "chacha_stream.h"
 
-#define KEY_LEN   32
 #define FIRST_LEN (TURN_LEN - STREAM_BLOCK) /* bytes of the first turn: block 0 is not for them */
 #define SHORT_MAX FIRST_LEN                 /* what one run of the rounds does */
-
-/* RFC 8439 2.8: a 32-bit counter, block 0 being Poly1305's. */
-#define MESSAGE_MAX ((UINT64_C(1) << 38) - 64)
-
-__attribute__((target("xsave"))) static uint64_t xcr0_read(void)
-{
-    return (uint64_t)_xgetbv(0);
-}
 
 static const char *chacha_probe(void)
 {
     const unsigned need_1c = bit_OSXSAVE | bit_AVX, need_7b = bit_AVX2 | bit_BMI2;
-    const uint64_t xmm_and_ymm = 6;
     unsigned a, b, c, d;
 
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & need_1c) != need_1c)
         return "CPU lacks AVX";
-    if ((xcr0_read() & xmm_and_ymm) != xmm_and_ymm)
+    if (!registers_are_saved(XCR0_AVX))
         return "operating system does not save AVX registers";
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & need_7b) != need_7b)
         return "CPU lacks AVX2 or BMI2";
     return NULL;
-}
-
-static const char *chacha_version(void)
-{
-    return "built in";
-}
-
-static size_t chacha_state_size(sealane_cipher_id cipher)
-{
-    return cipher == SEALANE_CHACHA20_POLY1305 ? KEY_LEN : 0;
-}
-
-static sealane_result chacha_key_init(void *state, sealane_cipher_id cipher, const uint8_t *key)
-{
-    if (chacha_state_size(cipher) == 0)
-        return SEALANE_UNSUPPORTED;
-    memcpy(state, key, KEY_LEN);
-    return SEALANE_OK;
-}
-
-static void chacha_key_clear(void *state)
-{
-    (void)state; /* refers to nothing */
 }
 
 /* ---- Parts of a message ---- */
@@ -98,26 +66,6 @@ CHACHA_INLINE void stream_xor(const uint8_t *stream, const uint8_t *in, uint8_t 
     }
     if (at < len)
         bytes_store(out + at, bytes_load(in + at, len - at) ^ bytes_load(stream + at, len - at), len - at);
-}
-
-/* RFC 8439 2.8: the lengths close the hash. Delivers the tag, or compares it: in constant time, all at once.
- */
-CHACHA_INLINE sealane_result message_end(backend_op *op, poly1305 *poly, const bool sealing)
-{
-    uint128 tag;
-
-    poly1305_block(poly, op->aad_len, op->len);
-    tag = poly1305_end(poly);
-    op->result = SEALANE_OK;
-    if (sealing) {
-        store_64(op->tag, (uint64_t)tag);
-        store_64(op->tag + 8, (uint64_t)(tag >> 64));
-    } else if ((((uint64_t)tag ^ load_64(op->tag)) | ((uint64_t)(tag >> 64) ^ load_64(op->tag + 8))) != 0) {
-        op->result = SEALANE_FORGED;
-        if (op->len > 0)
-            OPENSSL_cleanse(op->out, op->len);
-    }
-    return op->result;
 }
 
 /* ---- Short messages, several in one run ---- */

@@ -19,7 +19,7 @@ static const char *vaes512_probe(void)
 
     if (missing != NULL)
         return missing;
-    if (!vaes_saves(XCR0_AVX512))
+    if (!registers_are_saved(XCR0_AVX512))
         return "operating system does not save AVX-512 registers";
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & need) != need)
         return "CPU lacks AVX-512 F, DQ, BW or VL";

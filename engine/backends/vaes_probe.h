@@ -7,19 +7,11 @@
 #include <stdbool.h>
 #include <openssl/crypto.h>
 #include "../backend.h"
+#include "../xcr0.h"
 #include "vaes_bytes.h"
 
 /* SP 800-38D 5.2.1.1: 2^39 - 256 bits, or the 32-bit counter would come round to the tag's block. */
 #define GCM_MESSAGE_MAX (((uint64_t)1 << 36) - 32)
-
-/* XCR0 as XGETBV gives it: which registers the operating system saves. Without its leave no AVX. */
-#define XCR0_AVX    0x06u
-#define XCR0_AVX512 0xe6u
-
-__attribute__((target("xsave"))) static inline bool vaes_saves(uint64_t registers)
-{
-    return ((uint64_t)_xgetbv(0) & registers) == registers;
-}
 
 /* NULL if there are VAES and VPCLMULQDQ on 256-bit vectors. */
 static inline const char *vaes_cpu_missing(void)
@@ -30,7 +22,7 @@ static inline const char *vaes_cpu_missing(void)
 
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & need_1c) != need_1c)
         return "CPU lacks AES-NI, PCLMULQDQ or AVX";
-    if (!vaes_saves(XCR0_AVX))
+    if (!registers_are_saved(XCR0_AVX))
         return "operating system does not save AVX registers";
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & need_7b) != need_7b || (c & need_7c) != need_7c)
         return "CPU lacks AVX2, VAES or VPCLMULQDQ";
