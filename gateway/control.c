@@ -4,6 +4,7 @@
 #include "answerer.h"
 #include "counters.h"
 #include "daemon.h"
+#include "json.h"
 #include "loop.h"
 #include "session.h"
 
@@ -42,22 +43,13 @@ static void write_number(struct writer *w, const char *key, long long value)
     fprintf(w->out, w->json ? "%lld" : "%lld\n", value);
 }
 
-/* Texts here are names of settings and certificates: printable, and quotes are the one thing to look at. */
 static void write_text(struct writer *w, const char *key, const char *value)
 {
     write_key(w, key);
-    if (!w->json) {
+    if (w->json)
+        json_string(w->out, value);
+    else
         fprintf(w->out, "%s\n", value);
-        return;
-    }
-    fputc('"', w->out);
-    for (; *value != '\0'; value++) {
-        if (*value == '"' || *value == '\\')
-            fputc('\\', w->out);
-        if ((unsigned char)*value >= 0x20)
-            fputc(*value, w->out);
-    }
-    fputc('"', w->out);
 }
 
 /* ---- status ---- */

@@ -2,6 +2,7 @@
 /* Log lines on stderr; see log.h. */
 #include "log.h"
 #include "command.h"
+#include "json.h"
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -43,25 +44,15 @@ static void put_string(struct log_line *line, const char *text)
     put(line, text, strlen(text));
 }
 
-/* JSON's escapes (RFC 8259, 7) serve for both formats. */
+/* JSON's escapes serve for both formats. */
 static void put_quoted(struct log_line *line, const char *value, size_t len)
 {
     bool utf8 = text_is_utf8(value, len);
-    char code[8];
+    char code[JSON_ESCAPE_MAX];
 
     put(line, "\"", 1);
-    for (size_t i = 0; i < len; i++) {
-        uint8_t c = (uint8_t)value[i];
-        if (c == '"' || c == '\\') {
-            code[0] = '\\';
-            code[1] = (char)c;
-            put(line, code, 2);
-        } else if (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8)) {
-            put(line, code, (size_t)snprintf(code, sizeof code, "\\u%04x", c));
-        } else {
-            put(line, value + i, 1);
-        }
-    }
+    for (size_t i = 0; i < len; i++)
+        put(line, code, json_escape((uint8_t)value[i], utf8, code));
     put(line, "\"", 1);
 }
 

@@ -122,7 +122,7 @@ static void do_helo(struct session *s, const struct command *command)
     }
     if (!take_helo_name(s, command))
         return;
-    s->esmtp = false;
+    s->esmtp = s->dsn = false;
     snprintf(text, sizeof text, "250 %s", session_settings(s)->hostname);
     session_say(s, text);
 }

@@ -164,7 +164,7 @@ SSL_CTX *tls_new_context(const struct tls_making *m, const SSL_METHOD *method, c
 
 /* ---- All of it ---- */
 
-bool tls_open_policies(struct tls *out, const struct settings *s, const struct tls_library *library,
+bool tls_open_outbound(struct tls *out, const struct settings *s, const struct tls_library *library,
                        FILE *errors)
 {
     const struct tls_making m = {.settings = s, .library = library, .errors = errors};
@@ -173,13 +173,16 @@ bool tls_open_policies(struct tls *out, const struct settings *s, const struct t
     memset(out, 0, sizeof *out);
     out->library = library;
     out->policies = calloc(routing_policy_count(s), sizeof *out->policies);
-    if (out->policies == NULL) {
+    out->clients = calloc(s->send_count, sizeof *out->clients);
+    if (out->policies == NULL || out->clients == NULL) {
         fprintf(errors, "%s: out of memory\n", s->file);
         return false;
     }
     for (; out->policy_count < routing_policy_count(s); out->policy_count++)
         good &=
             tls_policy_open(&m, out, routing_policy(s, out->policy_count), &out->policies[out->policy_count]);
+    for (; out->client_count < s->send_count; out->client_count++)
+        good &= tls_client_open(&m, &s->sends[out->client_count], &out->clients[out->client_count]);
     return good;
 }
 
@@ -187,19 +190,18 @@ bool tls_open(struct tls *out, const struct settings *s, const struct tls_librar
               struct tickets *tickets, FILE *errors)
 {
     const struct tls_making m = {.settings = s, .library = library, .errors = errors};
-    bool good = tls_open_policies(out, s, library, errors);
+    bool good = tls_open_outbound(out, s, library, errors);
 
     out->servers = calloc(s->receive_count, sizeof *out->servers);
-    out->clients = calloc(s->send_count, sizeof *out->clients);
-    if (out->servers == NULL || out->clients == NULL || out->policies == NULL) {
+    if (out->servers == NULL) {
         fprintf(errors, "%s: out of memory\n", s->file);
         return false;
     }
     for (; out->server_count < s->receive_count; out->server_count++)
         good &=
             tls_server_open(&m, &s->receives[out->server_count], tickets, &out->servers[out->server_count]);
-    for (; out->client_count < s->send_count; out->client_count++)
-        good &= tls_client_open(&m, &s->sends[out->client_count], &out->clients[out->client_count]);
+    for (size_t i = 0; i < out->client_count; i++)
+        good &= tls_client_certify(&m, &s->sends[i], &out->clients[i]);
     return good;
 }
 

@@ -92,8 +92,8 @@ struct tls {
  */
 bool tls_open(struct tls *out, const struct settings *settings, const struct tls_library *library,
               struct tickets *tickets, FILE *errors);
-/* Only what is demanded of others: no certificate or key of ours is touched. */
-bool tls_open_policies(struct tls *out, const struct settings *settings, const struct tls_library *library,
+/* Only what we speak and demand as a client: no certificate or key of ours is touched. */
+bool tls_open_outbound(struct tls *out, const struct settings *settings, const struct tls_library *library,
                        FILE *errors);
 void tls_close(struct tls *tls);
 

@@ -20,19 +20,24 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 
 bool tls_client_open(const struct tls_making *m, const struct send_settings *s, struct tls_client *out)
 {
-    const struct tls_certificate *c = &out->certificate;
-
     out->ctx = tls_new_context(m, TLS_client_method(), &s->parameters, s->line);
     if (out->ctx == NULL)
         return false;
     /* io_tls.c keeps sessions, by policy and host; libssl has no place for that. */
     SSL_CTX_set_session_cache_mode(out->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(out->ctx, on_session);
-    if (s->certificate.chain.text == NULL)
+    return true;
+}
+
+bool tls_client_certify(const struct tls_making *m, const struct send_settings *s, struct tls_client *client)
+{
+    const struct tls_certificate *c = &client->certificate;
+
+    if (client->ctx == NULL || s->certificate.chain.text == NULL)
         return true;
-    if (!tls_certificate_load(m, &s->certificate, &out->certificate))
+    if (!tls_certificate_load(m, &s->certificate, &client->certificate))
         return false;
-    if (SSL_CTX_use_cert_and_key(out->ctx, c->x509, c->key, c->rest, 1) == 1)
+    if (SSL_CTX_use_cert_and_key(client->ctx, c->x509, c->key, c->rest, 1) == 1)
         return true;
     tls_complain(m, &s->certificate.chain, "chain", "OpenSSL does not take");
     return false;

@@ -28,6 +28,8 @@ bool tls_server_open(const struct tls_making *m, const struct receive_settings *
                      struct tls_server *out);
 void tls_server_close(struct tls_server *server);
 bool tls_client_open(const struct tls_making *m, const struct send_settings *s, struct tls_client *out);
+/* Gives it its certificate, if it has one. */
+bool tls_client_certify(const struct tls_making *m, const struct send_settings *s, struct tls_client *client);
 void tls_client_close(struct tls_client *client);
 bool tls_policy_open(const struct tls_making *m, struct tls *tls, const struct policy_settings *p,
                      struct tls_policy *out);

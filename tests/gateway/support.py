@@ -381,6 +381,18 @@ def without_received(content):
     return content[match.end():], match.group(0).decode()
 
 
+def wait_for_stop(pid):
+    """Until every thread of the process is stopped: kill returns before that."""
+    folder = f"/proc/{pid}/task"
+
+    def state(task):
+        with open(f"{folder}/{task}/stat", encoding="ascii") as f:
+            return f.read().rpartition(")")[2].split()[0]
+
+    while not all(state(task) == "T" for task in os.listdir(folder)):
+        os.sched_yield()
+
+
 class GatewayTest(unittest.TestCase):
     """A test with a folder and certificates; what it starts is stopped after it, its exit status looked at."""
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ import urllib.request
 
 from dns import Dns
 from support import (GATEWAY, PATIENCE, Gateway, GatewayTest, Keeper, NextHop, client_context, free_port, greeted, main,
-                     raw_connect, secured)
+                     raw_connect, secured, wait_for_stop)
 from test_routes import RoutesTest, content, envelope, pin_of
 
 SEALANECTL = os.environ.get("SEALANECTL")
@@ -317,6 +318,60 @@ class Probe(OperateTest):
         self.assertFalse(json.loads(subprocess.run([SEALANECTL, "-c", file, "-j", "probe", "pinned.test"], check=False,
                                                    capture_output=True).stdout)["hosts"][0]["satisfies"])
         self.assertIn("no host takes mail", self.ctl("-c", file, "probe", "null.test", status=1))
+
+    def probe_of(self, port, route):
+        """Settings of one next hop, and what is run to probe it."""
+        file = os.path.join(self.folder, "probe.conf")
+        with open(file, "w", encoding="utf-8") as f:
+            f.write(f'receive "in" {{ address = "127.0.0.1" port = 25\ncertificate {{ chain = "/nonexistent" key = "/nonexistent" }} }}\n'
+                    f'route "out" {{ next_hop = "127.0.0.1:{port}" {route} }}\n')
+        return [SEALANECTL, "-c", file, "--json", "probe", "x.test"]
+
+    def probed(self, command, status):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return json.loads(done.stdout)["hosts"][0]
+
+    def test_it_wants_what_the_gateway_would(self):
+        """The send connector's own versions and suites, not what OpenSSL could do; TLS that nobody asked for may fail."""
+        hop = NextHop(Keeper(), self.certificates)
+        hop.tls.maximum_version = ssl.TLSVersion.TLSv1_2
+        hop.start()
+        self.addCleanup(hop.stop)
+        found = self.probed(self.probe_of(hop.port, 'tls = "encrypt"'), 0)
+        self.assertEqual((found["tls"], found["satisfies"]), ("TLSv1.2", True))
+        found = self.probed(self.probe_of(hop.port, 'tls = "encrypt" min_version = "TLSv1.3"'), 1)
+        self.assertIn("TLS: ", found["error"])
+        self.assertFalse(found["satisfies"])
+        found = self.probed(self.probe_of(hop.port, 'tls = "may" min_version = "TLSv1.3"'), 0)
+        self.assertIn("TLS: ", found["error"])
+
+    def test_a_host_that_is_no_mail_server(self):
+        """What it says is shown without its control characters."""
+        hop = self.start_script(lambda peer, _number, _me: peer.send(b"HTTP/1.1 \x1b[31m\xff\r\n"))
+        found = self.probed(self.probe_of(hop.port, 'tls = "may"'), 1)
+        self.assertEqual(found["error"], "no SMTP reply: HTTP/1.1 ?[31m?")
+
+    def test_an_interrupted_wait_goes_on(self):
+        accepted, go_on = threading.Event(), threading.Event()
+
+        def script(peer, _number, _me):
+            accepted.set()
+            go_on.wait(PATIENCE)
+            peer.send("220 hop.test\r\n")
+            peer.line()
+            peer.send("250 hop.test\r\n")
+            peer.line()
+
+        hop = self.start_script(script)
+        with subprocess.Popen(self.probe_of(hop.port, 'tls = "may"'), stdout=subprocess.PIPE) as process:
+            self.assertTrue(accepted.wait(PATIENCE))
+            process.send_signal(signal.SIGSTOP)
+            wait_for_stop(process.pid)
+            process.send_signal(signal.SIGCONT)
+            go_on.set()
+            found = json.loads(process.communicate(timeout=PATIENCE)[0])["hosts"][0]
+        self.assertEqual((found["error"], found["satisfies"]), ("", True))
 
 
 if __name__ == "__main__":

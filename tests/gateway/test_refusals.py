@@ -11,8 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from support import (GatewayTest, Gateway, PATIENCE, Peer, client_context, greeted, main, raw_connect,
-                     secured, stuffed,
-                     without_received)
+                     secured, stuffed, wait_for_stop, without_received)
 
 MESSAGE = b"Subject: x\r\n\r\nhello\r\n"
 
@@ -273,7 +272,7 @@ class Senders(GatewayTest):
         _, port = self.start_hop()
         gateway = self.start(port)
         os.kill(gateway.process.pid, signal.SIGSTOP)  # it accepts only after the bytes are there
-        wait_for_stop(gateway)
+        wait_for_stop(gateway.process.pid)
         peer = raw_connect(gateway.port)
         peer.send("EHLO client.test\r\n")
         os.kill(gateway.process.pid, signal.SIGCONT)
@@ -438,18 +437,6 @@ class Senders(GatewayTest):
             peer = raw_connect(gateway.port)
             if peer.reply().startswith("220"):
                 break
-
-
-def wait_for_stop(gateway):
-    """Until every thread of the gateway is stopped: kill returns before that."""
-    folder = f"/proc/{gateway.process.pid}/task"
-
-    def state(task):
-        with open(f"{folder}/{task}/stat", encoding="ascii") as f:
-            return f.read().rpartition(")")[2].split()[0]
-
-    while not all(state(task) == "T" for task in os.listdir(folder)):
-        os.sched_yield()
 
 
 class SendersDying(GatewayTest):
