@@ -179,15 +179,16 @@ static void on_ehlo_reply(struct hop *hop)
 {
     bool secured = io_facts(hop->io)->secured;
 
-    if (hop->reply.code == 250) {
-        take_extensions(hop);
-    } else if (secured || must_encrypt(hop)) {
-        refuse_host(hop, "EHLO");
-        return;
-    } else {
-        hop_command(hop, STATE_HELO, "HELO %s", hop->config->settings.hostname);
+    if (hop->reply.code != 250) {
+        if (secured || !must_encrypt(hop))
+            hop_command(hop, STATE_HELO, "HELO %s", hop->config->settings.hostname);
+        else
+            hop_next_host(hop, HOP_FAILURE_POLICY,
+                          "451 4.7.4 Next hop does not offer the TLS that is required", "EHLO: %d %s",
+                          hop->reply.code, hop->reply.text);
         return;
     }
+    take_extensions(hop);
     if (secured || hop_tls_policy(hop)->level == TLS_LEVEL_NONE || hop->clear_only)
         hop_ready(hop);
     else if (hop->has_starttls)

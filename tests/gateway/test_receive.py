@@ -7,7 +7,7 @@ import struct
 import subprocess
 import threading
 
-from support import PATIENCE, Gateway, Peer, client_context, greeted, main, openssl, raw_connect, secured
+from support import PATIENCE, Gateway, Peer, client_context, greeted, main, raw_connect, secured
 from test_routes import RoutesTest, content, envelope
 
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
@@ -97,15 +97,12 @@ class Implicit(ReceiveTest):
 
 class Clients(ReceiveTest):
     def test_required_certificate(self):
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=stranger",
-                "-keyout", self.certificates.path("stranger.key"), "-out", self.certificates.path("stranger.pem"))
+        self.certificates.make_own("stranger", "stranger.test")
         gateway = self.start_receive(receive=f' client_certificates = "require"\n client_ca = "{self.certificates.ca}"')
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             for name, good in (("hop", True), ("stranger", False), (None, False)):
                 with self.subTest(name=name, version=version.name):
-                    context = client_context(self.certificates, version)
-                    if name:
-                        context.load_cert_chain(self.certificates.path(name + ".pem"), self.certificates.path(name + ".key"))
+                    context = client_context(self.certificates, version, client=name)
                     peer = greeted(gateway.port)
                     peer.ask("STARTTLS")
                     try:
@@ -119,8 +116,7 @@ class Clients(ReceiveTest):
         """A resumed session still knows who the client is."""
         gateway = self.start_receive(receive=f' client_certificates = "ask"\n client_ca = "{self.certificates.ca}"')
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-            context = client_context(self.certificates, version)
-            context.load_cert_chain(self.certificates.path("hop.pem"), self.certificates.path("hop.key"))
+            context = client_context(self.certificates, version, client="hop")
             session = None
             for _ in range(2):
                 peer = greeted(gateway.port)
@@ -155,7 +151,12 @@ class Clients(ReceiveTest):
         self.fail("the ticket is still taken")
 
     def test_renegotiation_is_refused(self):
-        gateway = self.start_receive()
+        """By the engine that has taken the connection over, and by libssl."""
+        for records in ("engine", "libssl"):
+            with self.subTest(records=records):
+                self.renegotiate(self.start_receive(extra=f'records = "{records}"'))
+
+    def renegotiate(self, gateway):
         with subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{gateway.port}", "-starttls", "smtp", "-tls1_2"],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
             while not client.stdout.readline().startswith(b"250 "):
@@ -306,16 +307,21 @@ class Limits(ReceiveTest):
 
     def test_handshakes_of_one_address(self):
         gateway = self.start_receive(receive=' limits { handshakes_per_second = 3 }')
-        answers = []
-        for _ in range(8):
-            answers.append(greeted(gateway.port).ask("STARTTLS")[:3])
-        self.assertEqual(answers[:3], ["220"] * 3)
-        self.assertIn("454", answers)
-        other = Peer(socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE,
-                                              source_address=("127.0.0.9", 0)))
-        other.reply()
-        other.ask("EHLO client.test")
-        self.assertTrue(other.ask("STARTTLS").startswith("220"))
+
+        def ask(source="127.0.0.1"):
+            peer = Peer(socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE, source_address=(source, 0)))
+            peer.reply()
+            peer.ask("EHLO client.test")
+            answer = peer.ask("STARTTLS")[:3]
+            peer.close()
+            return answer
+
+        self.assertEqual([ask() for _ in range(3)], ["220"] * 3)
+        while ask() != "454":  # four within a second: soon, however slow this machine is
+            pass
+        self.assertEqual(ask("127.0.0.9"), "220", "another address is not hurt")
+        while ask() != "220":  # nor is this one for ever
+            pass
 
 
 if __name__ == "__main__":

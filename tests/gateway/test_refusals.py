@@ -254,19 +254,17 @@ class Senders(GatewayTest):
 
     def test_browser(self):
         _, port = self.start_hop()
-        gateway = self.start(port)
-        peer = raw_connect(gateway.port)
-        peer.reply()
-        peer.close()
-        for verb in ("GET", "HEAD", "POST", "PUT", "CONNECT", "OPTIONS", "PRI"):
-            for connect in (raw_connect, greeted):
-                with self.subTest(verb=verb, connect=connect.__name__):
-                    peer = connect(gateway.port)
-                    if connect is raw_connect:
-                        peer.reply()
-                    peer.send(f"{verb} / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\nMAIL FROM:<a@b.test>\r\n")
-                    self.assertEqual(peer.until_closed(), b"554 5.5.1 This is not a web server\r\n")
-                    peer.close()
+        gateways = {tls: self.start(port, tls=tls) for tls in ("may", "encrypt")}
+        verbs = ("GET", "HEAD", "POST", "PUT", "CONNECT", "OPTIONS", "PRI")
+        for verb, tls, connect in [*((verb, "may", connect) for verb in verbs for connect in (raw_connect, greeted)),
+                                   ("POST", "encrypt", greeted)]:
+            with self.subTest(verb=verb, tls=tls, connect=connect.__name__):
+                peer = connect(gateways[tls].port)
+                if connect is raw_connect:
+                    peer.reply()
+                peer.send(f"{verb} / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\nMAIL FROM:<a@b.test>\r\n")
+                self.assertEqual(peer.until_closed(), b"554 5.5.1 This is not a web server\r\n")
+                peer.close()
 
     def test_talking_before_the_banner(self):
         _, port = self.start_hop()
@@ -348,15 +346,17 @@ class Senders(GatewayTest):
         commands = self.start(port, extra="timeouts { command = 1 }")
         handshakes = self.start(port, extra="timeouts { handshake = 1 }")
         messages = self.start(port, extra="timeouts { rate_window = 1 }")
-        silent, half, shaking, slow = [f(g.port) for f, g in ((raw_connect, commands), (raw_connect, commands),
-                                                              (greeted, handshakes), (greeted, messages))]
+        silent, half, midway, shaking, slow = [f(g.port) for f, g in (
+            (raw_connect, commands), (raw_connect, commands), (greeted, commands), (greeted, handshakes), (greeted, messages))]
         half.reply()
         half.send("NOO")
+        midway.send("MAIL FROM:<a@client.test>\r\nRCPT TO:<b@hop.test>\r\n")  # the next hop was waited for between
         shaking.ask("STARTTLS")
         envelope(slow)
         slow.send("Subject: x\r\n")
         self.assertIn(b"\r\n421 4.4.2", silent.until_closed())
         self.assertTrue(half.until_closed().startswith(b"421 4.4.2"))
+        self.assertRegex(midway.until_closed(), rb"^250 2\.1\.0 [^\r]*\r\n250 2\.1\.5 ok\r\n421 4\.4\.2")
         self.assertEqual(shaking.until_closed(), b"")
         self.assertEqual(handshakes.wait_line("handshake_failed")["reason"], "timed out")
         self.assertTrue(slow.until_closed().startswith(b"421 4.4.2 Too slow"))
@@ -620,6 +620,11 @@ class NextHops(GatewayTest):
             "354 to RCPT": ({"RCPT": "354 what\r\n"}, "451 4.5.0"),
             "250 to DATA": ({"DATA": "250 what\r\n"}, "451 4.5.0"),
             "354 at the end": ({".": "354 what\r\n"}, "451 4.5.0"),
+            "100 to RCPT": ({"RCPT": "150 wait\r\n"}, "451 4.5.0"),
+            "600 to RCPT": ({"RCPT": "650 what\r\n"}, "451 4.5.0"),
+            "NUL in an answer": ({"RCPT": "250 o\0k\r\n"}, "451 4.5.0"),
+            "bare CR in an answer": ({"RCPT": "250 ok\r250 ok\r\n"}, "451 4.5.0"),
+            "an empty answer": ({"RCPT": "\r\n"}, "451 4.5.0"),
             "two answers to RCPT": ({"RCPT": "250 ok\r\n250 more\r\n"}, "451 4.5.0"),
             "bare LF": ({"RCPT": "250 ok\n"}, "451 4.5.0"),
             "bare LF inside": ({"RCPT": "250-ok\n250 ok\r\n"}, "451 4.5.0"),
@@ -694,7 +699,8 @@ class NextHops(GatewayTest):
         for name, replies in {"not offered": {}, "refused": {"EHLO": "250-hop.test\r\n250 STARTTLS\r\n",
                                                              "STARTTLS": "454 4.7.0 not now\r\n"},
                               "no TLS behind it": {"EHLO": "250-hop.test\r\n250 STARTTLS\r\n",
-                                                   "STARTTLS": "220 go\r\n"}}.items():
+                                                   "STARTTLS": "220 go\r\n"},
+                              "HELO alone": {"EHLO": "502 no\r\n"}}.items():
             for level, (now, hop, gateway) in subjects.items():
                 with self.subTest(name, level=level):
                     now.clear()
@@ -702,7 +708,7 @@ class NextHops(GatewayTest):
                     self.assertEqual(self.transaction(gateway)[1][:7], "451 4.7")
                     commands = list(hop.seen.queue)
                     self.assertTrue(commands)
-                    self.assertFalse([c for c in commands if c.startswith("MAIL")], commands)
+                    self.assertFalse([c for c in commands if c.startswith(("MAIL", "HELO"))], commands)
 
     def test_may_goes_on_without_tls(self):
         now = {}

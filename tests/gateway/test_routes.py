@@ -120,14 +120,9 @@ class Choice(RoutesTest):
         gateway = self.start_with(f'''
             route "known" {{ clients = {{"{pin}"}} next_hop = "127.0.0.1:{one_port}" }}''',
                                   receive=' client_certificates = "ask"')
-        context = client_context(self.certificates)
-        context.load_cert_chain(self.certificates.path("hop.pem"), self.certificates.path("hop.key"))
-        for certificate, answer in ((True, "250"), (False, "550")):
-            with self.subTest(certificate=certificate):
-                peer = greeted(gateway.port)
-                peer.ask("STARTTLS")
-                peer.start_tls(context if certificate else client_context(self.certificates))
-                peer.ask("EHLO client.test")
+        for client, answer in (("hop", "250"), (None, "550")):
+            with self.subTest(client=client):
+                peer = secured(gateway.port, self.certificates, client=client)
                 self.assertEqual(self.mail(gateway, "b@x.test", peer=peer)[:3], answer)
         self.assertEqual(gateway.wait_line("transaction")["client_certificate"], "hop.test")
         one.take()
@@ -343,6 +338,17 @@ class Resorts(RoutesTest):
         self.assertEqual(self.mail(gateway, "b@x.test")[:9], "451 4.7.4")
         self.assertTrue(keeper.messages.empty() and clear.messages.empty())
 
+    def test_enforced_tls_has_no_fallback_even_if_the_host_after_it_is_down(self):
+        keeper, port = self.start_hop()
+        clear, clear_port = self.start_hop()
+        gateway = self.start_with(f'''
+            send "spare" {{ next_hop = "127.0.0.1:{port}" }}
+            route "out" {{ tls = "encrypt" fallback = "spare"
+                hop "127.0.0.1:{clear_port}" {{ priority = 1 }}
+                hop "127.0.0.1:{free_port()}" {{ priority = 2 }} }}''')
+        self.assertEqual(self.mail(gateway, "b@x.test")[:4], "451 ")
+        self.assertTrue(keeper.messages.empty() and clear.messages.empty())
+
     def test_queue_takes_recipients_of_several_routes(self):
         queue, queue_port = self.start_hop()
         one, one_port = self.start_hop()
@@ -468,14 +474,12 @@ class Partners(RoutesTest):
             with self.subTest(sender):
                 self.assertEqual(greeted(gateway.port).ask(f"MAIL FROM:<{sender}>")[:3], clear)
                 self.assertEqual(secured(gateway.port, self.certificates).ask(f"MAIL FROM:<{sender}>")[:3], tls)
-                peer = greeted(gateway.port)
-                peer.ask("STARTTLS")
-                context = client_context(self.certificates)
-                context.load_cert_chain(self.certificates.path("hop.pem"), self.certificates.path("hop.key"))
-                peer.start_tls(context)
-                peer.ask("EHLO client.test")
+                peer = secured(gateway.port, self.certificates, client="hop")
                 self.assertEqual(peer.ask(f"MAIL FROM:<{sender}>")[:3], certificate)
         self.assertTrue(gateway.wait_line("policy_failure", partner="pinned.test"))
+        self.certificates.make_own("own", "hop.test")  # the right name proves nothing without a signature
+        peer = secured(gateway.port, self.certificates, client="own")
+        self.assertEqual(peer.ask("MAIL FROM:<a@hop.test>")[:9], "451 4.7.5")
 
     def test_our_own_client_certificate(self):
         """The next hop wants a certificate of ours and sees the right one."""
