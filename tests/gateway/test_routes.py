@@ -75,6 +75,18 @@ class Choice(RoutesTest):
                 self.assertTrue(self.mail(gateway, recipient, sender).startswith("250 "))
                 self.assertEqual(keeper.take()["recipients"], [recipient])
         self.assertEqual(gateway.wait_line("transaction", 4)["route"], "boss")
+        self.assertTrue(self.mail(gateway, "b@else.test", "a@client.test").startswith("550 5.7.1"))
+
+    def test_connector_chooses(self):
+        """What comes in by the inner door may go anywhere, by the outer one it may not."""
+        keeper, port = self.start_hop()
+        gateway = self.start_with(f'''
+            receive "inner" {{ address = "127.0.0.1" port = 0 {self.certificates.section("ec")} }}
+            route "out" {{ connectors = {{"inner"}} next_hop = "127.0.0.1:{port}" }}''')
+        inner = int(gateway.wait_line("listening", connector="inner")["port"])
+        self.assertTrue(self.mail(gateway, "b@x.test").startswith("550 5.7.1"))
+        self.assertTrue(self.mail(gateway, "b@x.test", peer=greeted(inner)).startswith("250 "))
+        self.assertEqual(keeper.take()["recipients"], ["b@x.test"])
 
     def test_no_open_relay(self):
         keeper, port = self.start_hop()
@@ -547,6 +559,9 @@ class Dsn(RoutesTest):
         self.assertTrue(content(peer).startswith("250 "))
         self.assertIn("MAIL FROM:<a@b.test> RET=HDRS ENVID=QQ+2B1", seen)
         self.assertIn("RCPT TO:<b@x.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@x.test", seen)
+        peer.ask("HELO client.test")  # offers nothing, whatever was offered before
+        self.assertEqual(peer.ask("MAIL FROM:<a@b.test>")[:3], "250")
+        self.assertEqual(peer.ask("RCPT TO:<b@x.test> NOTIFY=NEVER")[:3], "555")
 
 
 if __name__ == "__main__":
