@@ -266,6 +266,16 @@ static void on_watchdog(uv_timer_t *timer)
     notify_watchdog();
 }
 
+static void on_memory(uv_timer_t *timer)
+{
+    struct daemon *d = timer->data;
+    size_t connections = 0;
+
+    for (unsigned i = 0; i < d->gateway.loop_count; i++)
+        connections += atomic_load_explicit(&d->gateway.loops[i].session_count, memory_order_relaxed);
+    (void)memory_look(&d->memory, connections);
+}
+
 static void close_handles(struct daemon *d)
 {
     control_close(d->control);
@@ -275,6 +285,7 @@ static void close_handles(struct daemon *d)
     uv_close((uv_handle_t *)&d->hangup, NULL);
     uv_close((uv_handle_t *)&d->tickets, NULL);
     uv_close((uv_handle_t *)&d->watchdog, NULL);
+    uv_close((uv_handle_t *)&d->memory_timer, NULL);
     uv_close((uv_handle_t *)&d->ended, NULL);
 }
 
@@ -311,8 +322,10 @@ static void open_handles(struct daemon *d)
     start_signal(d, &d->hangup, SIGHUP);
     uv_timer_init(&d->uv, &d->tickets);
     uv_timer_init(&d->uv, &d->watchdog);
+    uv_timer_init(&d->uv, &d->memory_timer);
     start_timer(d, &d->tickets, on_tickets, (uint64_t)d->gateway.config->settings.ticket_lifetime * 1000);
     start_timer(d, &d->watchdog, on_watchdog, notify_watchdog_interval());
+    start_timer(d, &d->memory_timer, on_memory, MEMORY_LOOK_MS);
     uv_async_init(&d->uv, &d->ended, on_ended);
     d->ended.data = d;
     d->gateway.ended = &d->ended;

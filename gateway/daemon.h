@@ -10,15 +10,16 @@
 #include <stdio.h>
 #include <uv.h>
 #include "gateway.h"
+#include "memory.h"
 
 struct daemon {
     struct gateway gateway;
     uv_loop_t uv;
     uv_signal_t term, interrupt, hangup;
-    uv_timer_t tickets, watchdog;
+    uv_timer_t tickets, watchdog, memory_timer;
     uv_async_t ended; /* a loop's thread is over */
     bool stopping;
-    bool failed; /* the exit status */
+    struct memory memory;
     struct control *control;
     struct metrics *metrics;
     unsigned generation;

@@ -363,6 +363,24 @@ static void on_reply(struct hop *hop)
     }
 }
 
+/* Before MAIL another host may do better. */
+static void lose(struct hop *hop, const char *told, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void lose(struct hop *hop, const char *told, const char *format, ...)
+{
+    char why[sizeof hop->error];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(why, sizeof why, format, args);
+    va_end(args);
+    if (hop->state < STATE_READY)
+        hop_next_host(hop, HOP_FAILURE_DOWN, told, "%s", why);
+    else
+        hop_fail(hop, HOP_FAILURE_LOST, told, "%s", why);
+}
+
 static void read_replies(struct hop *hop)
 {
     const char *line;
@@ -378,16 +396,14 @@ static void read_replies(struct hop *hop)
             break;
         case IO_LINE_TOO_LONG:
         case IO_LINE_BROKEN: /* RFC 5321, 2.3.8, counts for servers too */
-            hop_fail(hop, HOP_FAILURE_LOST, bad_reply,
-                     "a reply with a line that is too long or does not end in CRLF");
+            lose(hop, bad_reply, "a reply with a line that is too long or does not end in CRLF");
             return;
         }
         switch (reply_take_line(&hop->reply, line, len)) {
         case REPLY_MORE:
             break;
         case REPLY_BAD:
-            hop_fail(hop, HOP_FAILURE_LOST, bad_reply, "no SMTP reply: %.*s", (int)(len < 200 ? len : 200),
-                     line);
+            lose(hop, bad_reply, "no SMTP reply: %.*s", (int)(len < 200 ? len : 200), line);
             return;
         case REPLY_DONE:
             on_reply(hop);
@@ -398,15 +414,6 @@ static void read_replies(struct hop *hop)
 }
 
 /* ---- The connection ---- */
-
-/* Before MAIL another host may do better. */
-static void lose(struct hop *hop, const char *told, const char *why)
-{
-    if (hop->state < STATE_READY)
-        hop_next_host(hop, HOP_FAILURE_DOWN, told, "%s", why);
-    else
-        hop_fail(hop, HOP_FAILURE_LOST, told, "%s", why);
-}
 
 static void on_broken(struct hop *hop)
 {
@@ -429,7 +436,7 @@ static void on_broken(struct hop *hop)
         hop_leave(hop, false);
         break;
     default:
-        lose(hop, "451 4.4.2 Connection to the next hop was lost, try again later", why);
+        lose(hop, "451 4.4.2 Connection to the next hop was lost, try again later", "%s", why);
     }
 }
 

@@ -5,6 +5,7 @@ import re
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from support import PATIENCE, Bench, GatewayTest, main
@@ -47,6 +48,13 @@ class Many(GatewayTest):
             self.assertEqual((result["lost"], result["twice"], result["corrupted"], result["broken"], result["refused"]), (0,) * 5)
         self.assertEqual(beside["idle"], IDLE)
         self.assertLess(most - before, KB_EACH * IDLE)
+        # When they are gone, so is what they took.
+        for _ in range(PATIENCE):
+            if resident_kb(gateway.process) - before < (most - before) / 4:
+                break
+            time.sleep(1)
+        else:
+            self.fail(f"{before} KB before, {most} at most, {resident_kb(gateway.process)} long after")
 
 
 if __name__ == "__main__":

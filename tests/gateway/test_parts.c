@@ -11,6 +11,7 @@
 #include "command.h"
 #include "content.h"
 #include "log.h"
+#include "memory.h"
 #include "reply.h"
 
 /* ---- Content ---- */
@@ -617,6 +618,21 @@ static void buffers_hold_no_more_than_they_may(void)
     buffer_pool_free(&pool);
 }
 
+/* ---- Memory ---- */
+
+static void memory_is_given_back_once_after_each_wave(void)
+{
+    static const struct {
+        size_t connections;
+        bool given;
+    } looks[] = {{0, false},   {200, false},  {0, false}, {3000, false}, {5000, false}, {1300, false},
+                 {1250, true}, {1000, false}, {10, true}, {0, false},    {400, false},  {90, true}};
+    struct memory memory = {0};
+
+    for (size_t i = 0; i < sizeof looks / sizeof looks[0]; i++)
+        CU_ASSERT_EQUAL(memory_look(&memory, looks[i].connections), looks[i].given);
+}
+
 int main(void)
 {
     CU_TestInfo tests[] = {
@@ -637,6 +653,7 @@ int main(void)
         {"strangers cannot forge log lines", strangers_cannot_forge_log_lines},
         {"gathered lines come whole and in order", gathered_lines_come_whole_and_in_order},
         {"buffers hold no more than they may", buffers_hold_no_more_than_they_may},
+        {"memory is given back once after each wave", memory_is_given_back_once_after_each_wave},
         CU_TEST_INFO_NULL,
     };
     CU_SuiteInfo suites[] = {{.pName = "gateway parts", .pTests = tests}, CU_SUITE_INFO_NULL};

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which mail goes where: routes, several hosts, MX records, fallback and queue, partners' demands, reuse."""
 import hashlib
+import signal
 import socket
 import ssl
 import subprocess
@@ -166,19 +167,35 @@ class Hosts(RoutesTest):
         self.assertEqual(sum(counts), 25)
         self.assertGreater(counts[0], counts[1])  # fails by chance less than once in 10^12 runs
 
-    def test_host_that_refuses_by_its_banner(self):
+    def test_host_that_refuses_or_speaks_something_else(self):
+        """The next one gets the mail."""
+        keeper, port = self.start_hop()
+        words = []
+
         def script(peer, number, hop):
-            peer.send("554 5.3.2 go away\r\n")
+            peer.send(words[-1])
             peer.until_closed()
 
-        keeper, port = self.start_hop()
         bad = self.start_script(script)
         gateway = self.start_with(f'''
             route "out" {{
+              messages = 1
               hop "127.0.0.1:{bad.port}" {{ priority = 1 }}
               hop "127.0.0.1:{port}" {{ priority = 2 }} }}''')
-        self.assertTrue(self.mail(gateway, "b@x.test").startswith("250 "))
-        keeper.take()
+        for count, word in enumerate(("554 5.3.2 go away\r\n", "HTTP/1.1 400 Bad Request\r\n", "220 hop.test\n", b"\x15\x03\x01\0\x02\x02\x28",
+                                      "220 " + "x" * 5000, "220-x\r\n" * 2000)):
+            with self.subTest(word[:20]):
+                words.append(word)
+                self.restart_choice(gateway)
+                self.assertTrue(self.mail(gateway, "b@x.test").startswith("250 "))
+                keeper.take()
+                self.assertEqual(bad.connections, count + 1)
+
+    def restart_choice(self, gateway):
+        """Settings anew: which hosts have failed is forgotten."""
+        loaded = len(gateway.events("reloaded"))
+        gateway.process.send_signal(signal.SIGHUP)
+        gateway.wait_line("reloaded", loaded + 1)
 
     def test_connection_is_shared_by_senders_and_tls_resumed(self):
         keeper, port = self.start_hop(self.certificates)
