@@ -151,7 +151,7 @@ static enum content_fault judge_slowly(const char *text, size_t len, const struc
                                        uint64_t *size, size_t *used)
 {
     enum content_fault fault = CONTENT_OK;
-    bool start = true, body = false;
+    bool start = true;
     size_t line = 0;
 
     *size = 0;
@@ -167,7 +167,6 @@ static enum content_fault judge_slowly(const char *text, size_t len, const struc
             continue;
         }
         if (end) {
-            body |= line == 0;
             *size += 2;
             line = 0;
             start = true;
