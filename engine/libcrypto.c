@@ -20,25 +20,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/params.h>
 #include <openssl/provider.h>
-
-/* One row of the provider's table, by provider-cipher(7). */
-struct functions {
-    OSSL_FUNC_cipher_newctx_fn *newctx;
-    OSSL_FUNC_cipher_freectx_fn *freectx;
-    OSSL_FUNC_cipher_dupctx_fn *dupctx;
-    OSSL_FUNC_cipher_encrypt_init_fn *encrypt_init;
-    OSSL_FUNC_cipher_decrypt_init_fn *decrypt_init;
-    OSSL_FUNC_cipher_update_fn *update;
-    OSSL_FUNC_cipher_final_fn *final;
-    OSSL_FUNC_cipher_cipher_fn *cipher;
-    OSSL_FUNC_cipher_get_ctx_params_fn *get_ctx_params;
-    OSSL_FUNC_cipher_set_ctx_params_fn *set_ctx_params;
-};
 
 static struct {
     pthread_once_t once;
@@ -46,12 +31,12 @@ static struct {
     OSSL_PROVIDER *provider;
     void *provider_ctx;
     const OSSL_ALGORITHM *algorithms;
-    struct functions ciphers[SEALANE_CIPHERS];
+    libcrypto_functions ciphers[SEALANE_CIPHERS];
     atomic_uint users; /* libcrypto_aeads alive */
     atomic_bool ended;
 } library = {.once = PTHREAD_ONCE_INIT};
 
-static void functions_read(struct functions *f, const OSSL_DISPATCH *entry)
+static void functions_read(libcrypto_functions *f, const OSSL_DISPATCH *entry)
 {
     for (; entry->function_id != 0; entry++) {
         switch (entry->function_id) {
@@ -89,15 +74,16 @@ static void functions_read(struct functions *f, const OSSL_DISPATCH *entry)
     }
 }
 
-static bool functions_complete(const struct functions *f)
+/* A composite may do without dupctx: none is copied here. */
+static bool functions_complete(const libcrypto_functions *f)
 {
-    return f->newctx != NULL && f->freectx != NULL && f->dupctx != NULL && f->encrypt_init != NULL &&
-           f->decrypt_init != NULL && f->update != NULL && f->final != NULL && f->cipher != NULL &&
-           f->get_ctx_params != NULL && f->set_ctx_params != NULL;
+    return f->newctx != NULL && f->freectx != NULL && f->encrypt_init != NULL && f->decrypt_init != NULL &&
+           f->update != NULL && f->final != NULL && f->cipher != NULL && f->get_ctx_params != NULL &&
+           f->set_ctx_params != NULL;
 }
 
 /* An algorithm's names stand with colons in between; the first is the one of our table. */
-static const OSSL_DISPATCH *cipher_find(const char *name)
+static const OSSL_DISPATCH *table_find(const char *name)
 {
     size_t len = strlen(name);
 
@@ -108,13 +94,15 @@ static const OSSL_DISPATCH *cipher_find(const char *name)
     return NULL;
 }
 
-static bool aead_find(sealane_cipher_id cipher)
+bool libcrypto_cipher_find(libcrypto_functions *f, const char *name)
 {
-    const OSSL_DISPATCH *table = cipher_find(sealane_cipher_get(cipher)->openssl_name);
+    const OSSL_DISPATCH *table = table_find(name);
 
-    if (table != NULL)
-        functions_read(&library.ciphers[cipher], table);
-    return functions_complete(&library.ciphers[cipher]);
+    if (table == NULL)
+        return false;
+    *f = (libcrypto_functions){0};
+    functions_read(f, table);
+    return functions_complete(f);
 }
 
 static void library_free(void)
@@ -150,7 +138,7 @@ static void library_start(void)
     library.provider_ctx = OSSL_PROVIDER_get0_provider_ctx(library.provider);
     library.algorithms = OSSL_PROVIDER_query_operation(library.provider, OSSL_OP_CIPHER, &no_cache);
     for (sealane_cipher_id i = 0; i < SEALANE_CIPHERS; i++)
-        if (!aead_find(i))
+        if (!libcrypto_cipher_find(&library.ciphers[i], sealane_cipher_get(i)->openssl_name))
             goto failed;
     if (OPENSSL_atexit(library_end) == 1)
         return;
@@ -189,11 +177,6 @@ void libcrypto_leave(void)
     user_leave();
 }
 
-const OSSL_DISPATCH *libcrypto_cipher_find(const char *name)
-{
-    return cipher_find(name);
-}
-
 void *libcrypto_provider_ctx(void)
 {
     return library.provider_ctx;
@@ -208,7 +191,7 @@ OSSL_LIB_CTX *libcrypto_context(void)
  * CCM fixes the lengths of nonce and tag when it takes the key, so they are said before
  * (CRYPTO_ccm128_init() in the provider's setkey); GCM and ChaCha20-Poly1305 begin with ours.
  */
-static bool lengths_set(void *ctx, const struct functions *f, const sealane_cipher *row)
+static bool lengths_set(void *ctx, const libcrypto_functions *f, const sealane_cipher *row)
 {
     size_t iv_len = SEALANE_NONCE_LEN;
     OSSL_PARAM params[] = {OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_AEAD_IVLEN, &iv_len),
@@ -220,7 +203,7 @@ static bool lengths_set(void *ctx, const struct functions *f, const sealane_ciph
 
 static void *context_new(sealane_cipher_id cipher, bool sealing, const uint8_t *key)
 {
-    const struct functions *f = &library.ciphers[cipher];
+    const libcrypto_functions *f = &library.ciphers[cipher];
     const sealane_cipher *row = sealane_cipher_get(cipher);
     void *ctx = f->newctx(library.provider_ctx);
 
@@ -254,7 +237,7 @@ bool libcrypto_init(libcrypto_aead *aead, sealane_cipher_id cipher, const uint8_
 bool libcrypto_copy(libcrypto_aead *to, const libcrypto_aead *from)
 {
     *to = (libcrypto_aead){.cipher = from->cipher};
-    if (from->open_ctx != NULL || !user_enter())
+    if (from->open_ctx != NULL || library.ciphers[from->cipher].dupctx == NULL || !user_enter())
         return false;
     to->ctx = library.ciphers[from->cipher].dupctx(from->ctx);
     if (to->ctx == NULL)
@@ -282,7 +265,7 @@ static void *context_of(const libcrypto_aead *aead)
 /* The direction is said anew with each IV: where there is one context, its key is the same for both. */
 bool libcrypto_start(libcrypto_aead *aead, bool sealing, const uint8_t *iv, size_t iv_len)
 {
-    const struct functions *f = &library.ciphers[aead->cipher];
+    const libcrypto_functions *f = &library.ciphers[aead->cipher];
 
     aead->opening = !sealing;
     return (sealing ? f->encrypt_init : f->decrypt_init)(context_of(aead), NULL, 0, iv, iv_len, NULL) == 1;

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <openssl/core.h>
+#include <openssl/core_dispatch.h>
 #include <openssl/types.h>
 #include <sealane/suite.h>
 
@@ -25,12 +25,26 @@ typedef struct libcrypto_aead {
 /* NULL if the provider is there, else a static phrase. The first call loads it. */
 const char *libcrypto_probe(void);
 
+/* One row of the provider's table, by provider-cipher(7). */
+typedef struct libcrypto_functions {
+    OSSL_FUNC_cipher_newctx_fn *newctx;
+    OSSL_FUNC_cipher_freectx_fn *freectx;
+    OSSL_FUNC_cipher_dupctx_fn *dupctx;
+    OSSL_FUNC_cipher_encrypt_init_fn *encrypt_init;
+    OSSL_FUNC_cipher_decrypt_init_fn *decrypt_init;
+    OSSL_FUNC_cipher_update_fn *update;
+    OSSL_FUNC_cipher_final_fn *final;
+    OSSL_FUNC_cipher_cipher_fn *cipher;
+    OSSL_FUNC_cipher_get_ctx_params_fn *get_ctx_params;
+    OSSL_FUNC_cipher_set_ctx_params_fn *set_ctx_params;
+} libcrypto_functions;
+
 /*
- * For what is no AEAD (backends/cbc_openssl.c, random_iv.c): the functions of a cipher of the provider, NULL
- * if it has none of that name, and the context. Enter before use and leave afterwards, both once per object
- * that stays or per call; false once libcrypto is being taken down.
+ * For what is no AEAD (backends/cbc_openssl.c, random_iv.c): the functions of a cipher of the provider, false
+ * if it has none of that name or lacks one, and the context. Enter before use and leave afterwards, both once per
+ * object that stays or per call; false once libcrypto is being taken down.
  */
-const OSSL_DISPATCH *libcrypto_cipher_find(const char *name);
+bool libcrypto_cipher_find(libcrypto_functions *f, const char *name);
 void *libcrypto_provider_ctx(void);
 OSSL_LIB_CTX *libcrypto_context(void);
 bool libcrypto_enter(void);

@@ -14,48 +14,11 @@
 #include <openssl/params.h>
 #include "../libcrypto.h"
 
-struct functions {
-    OSSL_FUNC_cipher_newctx_fn *newctx;
-    OSSL_FUNC_cipher_freectx_fn *freectx;
-    OSSL_FUNC_cipher_encrypt_init_fn *encrypt_init;
-    OSSL_FUNC_cipher_decrypt_init_fn *decrypt_init;
-    OSSL_FUNC_cipher_update_fn *update;
-    OSSL_FUNC_cipher_set_ctx_params_fn *set_ctx_params;
-};
-
 struct openssl_state {
-    struct functions f;
+    libcrypto_functions f;
     void *ctx;
     bool stitched;
 };
-
-static bool functions_read(struct functions *f, const OSSL_DISPATCH *entry)
-{
-    for (; entry != NULL && entry->function_id != 0; entry++) {
-        switch (entry->function_id) {
-        case OSSL_FUNC_CIPHER_NEWCTX:
-            f->newctx = OSSL_FUNC_cipher_newctx(entry);
-            break;
-        case OSSL_FUNC_CIPHER_FREECTX:
-            f->freectx = OSSL_FUNC_cipher_freectx(entry);
-            break;
-        case OSSL_FUNC_CIPHER_ENCRYPT_INIT:
-            f->encrypt_init = OSSL_FUNC_cipher_encrypt_init(entry);
-            break;
-        case OSSL_FUNC_CIPHER_DECRYPT_INIT:
-            f->decrypt_init = OSSL_FUNC_cipher_decrypt_init(entry);
-            break;
-        case OSSL_FUNC_CIPHER_UPDATE:
-            f->update = OSSL_FUNC_cipher_update(entry);
-            break;
-        case OSSL_FUNC_CIPHER_SET_CTX_PARAMS:
-            f->set_ctx_params = OSSL_FUNC_cipher_set_ctx_params(entry);
-            break;
-        }
-    }
-    return f->newctx != NULL && f->freectx != NULL && f->encrypt_init != NULL && f->decrypt_init != NULL &&
-           f->update != NULL && f->set_ctx_params != NULL;
-}
 
 /* What the composite, or AES-CBC alone, must know before the first record. */
 static bool ctx_prepare(struct openssl_state *s, const cbc_key *key)
@@ -91,8 +54,8 @@ static sealane_result openssl_key_init(void *state, const cbc_key *key)
     if (!libcrypto_enter())
         return SEALANE_MEMORY;
     if (key->sealing && !key->encrypt_then_mac)
-        s->stitched = functions_read(&s->f, libcrypto_cipher_find(key->cipher->name));
-    if (s->stitched || functions_read(&s->f, libcrypto_cipher_find(plain)))
+        s->stitched = libcrypto_cipher_find(&s->f, key->cipher->name);
+    if (s->stitched || libcrypto_cipher_find(&s->f, plain))
         s->ctx = s->f.newctx(libcrypto_provider_ctx());
     if (s->ctx == NULL) {
         libcrypto_leave();
