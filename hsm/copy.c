@@ -1,43 +1,76 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which object of a key operations use, and the table of copies that each token has; see copy.h. */
+/* Which object of a key operations use, and the table of copies that each worker has; see copy.h. */
 #include "copy.h"
 #include "debug.h"
 #include "error.h"
 #include "token-int.h"
 
-#include <string.h>
+#include <openssl/crypto.h>
 
-/* ---- The table, locked ---- */
+/*
+ * Those of one worker: nobody else uses them, so that none goes while somebody does (SoftHSM2 2.6.1 answers
+ * CKR_GENERAL_ERROR to who is at one).
+ */
+enum { COPIES_MAX = 64 };
+struct copies {
+    unsigned count;
+    struct copy {
+        CK_OBJECT_HANDLE key, copy; /* no copy, CK_INVALID_HANDLE: the token does not make one */
+        uint64_t good_until;        /* stats_now() */
+    } list[COPIES_MAX];
+};
 
-/* All handles of another epoch are void. */
-static struct copies *copies_now(struct token_live *live)
+/* ---- The table ---- */
+
+static struct copy *copy_of(const struct worker *worker, CK_OBJECT_HANDLE key)
 {
-    if (live->copies.epoch != live->epoch)
-        live->copies = (struct copies){.epoch = live->epoch};
-    return &live->copies;
-}
-
-static struct copy *copy_of(struct copies *c, CK_OBJECT_HANDLE key)
-{
-    for (unsigned i = 0; i < c->count; i++) {
+    struct copies *c = worker->copies;
+    for (unsigned i = 0; c && i < c->count; i++) {
         if (c->list[i].key == key)
             return &c->list[i];
     }
     return NULL;
 }
 
-static void entry_remove(struct copies *c, struct copy *entry)
+static bool copies_full(const struct worker *worker)
 {
-    *entry = c->list[--c->count];
+    return worker->copies && worker->copies->count == COPIES_MAX;
 }
 
-void copies_drop(struct token_live *live, const struct worker *keeper)
+static uint64_t good_until(void)
 {
-    struct copies *c = &live->copies;
-    for (unsigned i = c->count; i-- > 0;) {
-        if (c->list[i].keeper == keeper)
-            entry_remove(c, &c->list[i]);
-    }
+    return stats_now() + HSM_COPY_MS * UINT64_C(1000);
+}
+
+/* False if out of memory. There is room. */
+static bool copy_enter(struct worker *worker, CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE copy)
+{
+    if (!worker->copies)
+        worker->copies = OPENSSL_zalloc(sizeof(*worker->copies));
+    if (!worker->copies)
+        return false;
+    worker->copies->list[worker->copies->count++] = (struct copy){key, copy, good_until()};
+    return true;
+}
+
+void copies_drop(struct worker *worker)
+{
+    OPENSSL_free(worker->copies);
+    worker->copies = NULL;
+}
+
+static void object_destroy(const struct place *place, CK_OBJECT_HANDLE object)
+{
+    (void)CK(place->functions, NULL, place->where, C_DestroyObject, place->session, object);
+}
+
+/* The key is no longer there. */
+static void copy_destroy(struct worker *worker, const struct place *place, struct copy *entry)
+{
+    CK_OBJECT_HANDLE copy = entry->copy;
+    *entry = worker->copies->list[--worker->copies->count];
+    if (copy != CK_INVALID_HANDLE)
+        object_destroy(place, copy);
 }
 
 /* ---- Making one ---- */
@@ -69,11 +102,6 @@ static bool copy_is_right(struct keydata *data, const struct place *place, CK_OB
     return is_no_weaker(place, key, copy) && keydata_is(data, place, copy, &same, NULL) == HSM_OK && same;
 }
 
-static void object_destroy(const struct place *place, CK_OBJECT_HANDLE object)
-{
-    (void)CK(place->functions, NULL, place->where, C_DestroyObject, place->session, object);
-}
-
 /* CK_INVALID_HANDLE in `*copy`: the token does not make one that may be used. */
 static hsm_status copy_create(struct keydata *data, const struct place *place, CK_OBJECT_HANDLE key,
                               CK_OBJECT_HANDLE *copy, hsm_error *err)
@@ -97,113 +125,80 @@ static hsm_status copy_create(struct keydata *data, const struct place *place, C
     return HSM_OK;
 }
 
-/* `*copy` becomes what is in the table for the key, which somebody else may have entered meanwhile. */
-static void copy_enter(struct token_live *live, struct worker *worker, const struct place *place,
-                       CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE *copy)
-{
-    CK_OBJECT_HANDLE ours = *copy;
-    pthread_mutex_lock(&live->lock);
-    struct copies *c = copies_now(live);
-    struct copy *entry = copy_of(c, key);
-    bool good = worker->epoch == live->epoch;
-    if (!entry && good && c->count < COPIES_MAX) {
-        entry = &c->list[c->count++];
-        *entry = (struct copy){key, ours, worker, stats_now() + HSM_COPY_MS * UINT64_C(1000)};
-    }
-    *copy = entry && good ? entry->copy : CK_INVALID_HANDLE;
-    pthread_mutex_unlock(&live->lock);
-    if (ours != CK_INVALID_HANDLE && ours != *copy)
-        object_destroy(place, ours);
-}
-
 /* ---- Using them ---- */
 
-enum look { LOOK_NONE, LOOK_DUE, LOOK_GOOD };
-
-/* What the table says. Locked. */
-static enum look copy_look(struct token_live *live, CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE *copy)
-{
-    struct copies *c = copies_now(live);
-    const struct copy *entry = copy_of(c, key);
-    *copy = entry ? entry->copy : CK_INVALID_HANDLE;
-    if (!entry)
-        return c->count < COPIES_MAX ? LOOK_NONE : LOOK_GOOD;
-    return *copy == CK_INVALID_HANDLE || stats_now() < entry->good_until ? LOOK_GOOD : LOOK_DUE;
-}
-
 /* Is the key itself still there? Then its copy is good for another while. */
-static hsm_status key_look(struct token_live *live, const struct place *place, CK_OBJECT_HANDLE key,
-                           hsm_error *err)
+static hsm_status key_look(const struct place *place, struct copy *entry, hsm_error *err)
 {
     CK_OBJECT_CLASS class = 0;
     CK_ATTRIBUTE a = {CKA_CLASS, &class, sizeof(class)};
-    CK_RV rv = CK(place->functions, err, place->where, C_GetAttributeValue, place->session, key, &a, 1);
-    if (rv != CKR_OK)
-        return ckr_status(rv);
-    pthread_mutex_lock(&live->lock);
-    struct copy *entry = copy_of(copies_now(live), key);
-    if (entry)
-        entry->good_until = stats_now() + HSM_COPY_MS * UINT64_C(1000);
-    pthread_mutex_unlock(&live->lock);
+    CK_RV rv =
+        CK(place->functions, err, place->where, C_GetAttributeValue, place->session, entry->key, &a, 1);
+    if (rv == CKR_OK)
+        entry->good_until = good_until();
+    return ckr_status(rv);
+}
+
+static bool copy_is_due(const struct copy *entry)
+{
+    return entry->copy != CK_INVALID_HANDLE && stats_now() >= entry->good_until;
+}
+
+/* The first use of the key in this session. */
+static hsm_status copy_make(struct keydata *data, struct worker *worker, const struct place *place,
+                            unsigned long *object, hsm_error *err)
+{
+    CK_OBJECT_HANDLE key = *object, copy = CK_INVALID_HANDLE;
+    hsm_status status = copy_create(data, place, key, &copy, err);
+    if (status != HSM_OK)
+        return status;
+    if (copy_enter(worker, key, copy)) {
+        if (copy != CK_INVALID_HANDLE)
+            *object = copy;
+    } else if (copy != CK_INVALID_HANDLE) {
+        object_destroy(place, copy);
+    }
     return HSM_OK;
 }
 
 hsm_status copy_locate(struct keydata *data, struct worker *worker, const struct place *place,
                        unsigned long *object, hsm_error *err)
 {
-    struct token_live *live = token_live(data->token);
-    CK_OBJECT_HANDLE key = CK_INVALID_HANDLE, copy;
-    hsm_status status = keydata_locate(data, worker, place, &key, err);
-    *object = key;
+    hsm_status status = keydata_locate(data, worker, place, object, err);
     if (status != HSM_OK || !copy_is_wanted(data))
         return status;
-    pthread_mutex_lock(&live->lock);
-    enum look look = copy_look(live, key, &copy);
-    pthread_mutex_unlock(&live->lock);
-    if (look == LOOK_DUE)
-        status = key_look(live, place, key, err);
-    if (look == LOOK_NONE) {
-        status = copy_create(data, place, key, &copy, err);
-        if (status == HSM_OK)
-            copy_enter(live, worker, place, key, &copy);
-    }
-    if (status == HSM_OK && copy != CK_INVALID_HANDLE)
-        *object = copy;
+    struct copy *entry = copy_of(worker, *object);
+    if (!entry)
+        return copies_full(worker) ? HSM_OK : copy_make(data, worker, place, object, err);
+    if (copy_is_due(entry))
+        status = key_look(place, entry, err);
+    if (status == HSM_OK && entry->copy != CK_INVALID_HANDLE)
+        *object = entry->copy;
     return status;
 }
 
-bool copy_at_hand(struct keydata *data, unsigned long *object)
+bool copy_at_hand(struct keydata *data, const struct worker *worker, unsigned long *object)
 {
-    struct token_live *live = token_live(data->token);
-    CK_OBJECT_HANDLE copy = CK_INVALID_HANDLE;
-    bool wanted = copy_is_wanted(data);
-    pthread_mutex_lock(&live->lock);
-    bool good = data->handle.epoch != 0 && data->handle.epoch == live->epoch;
-    *object = data->handle.object;
-    if (good && wanted)
-        good = copy_look(live, *object, &copy) == LOOK_GOOD;
-    pthread_mutex_unlock(&live->lock);
-    if (copy != CK_INVALID_HANDLE)
-        *object = copy;
-    return good;
+    if (!token_handle_get(data->token, &data->handle, object))
+        return false;
+    if (!copy_is_wanted(data))
+        return true;
+    const struct copy *entry = copy_of(worker, *object);
+    if (!entry)
+        return copies_full(worker);
+    if (entry->copy != CK_INVALID_HANDLE)
+        *object = entry->copy;
+    return !copy_is_due(entry);
 }
 
 void copy_forget(struct keydata *data, struct worker *worker)
 {
-    struct token_live *live = token_live(data->token);
     const struct place place = {module_functions(token_owner(data->token)->module), worker->session,
                                 token_where(data->token)};
-    CK_OBJECT_HANDLE copy = CK_INVALID_HANDLE;
-    pthread_mutex_lock(&live->lock);
-    struct copies *c = copies_now(live);
-    struct copy *entry = copy_of(c, data->handle.object);
-    if (entry) {
-        copy = entry->copy;
-        entry_remove(c, entry);
-    }
-    data->handle = (struct handle){0};
-    bool open = worker->has_session && worker->epoch == live->epoch;
-    pthread_mutex_unlock(&live->lock);
-    if (copy != CK_INVALID_HANDLE && open)
-        object_destroy(&place, copy);
+    CK_OBJECT_HANDLE key = CK_INVALID_HANDLE;
+    (void)token_handle_get(data->token, &data->handle, &key);
+    struct copy *entry = copy_of(worker, key);
+    if (entry && worker->has_session)
+        copy_destroy(worker, &place, entry);
+    token_handle_set(data->token, &data->handle, 0, 0);
 }

@@ -10,8 +10,6 @@
 #ifndef HSM_COPY_H
 #define HSM_COPY_H
 
-#include <stdatomic.h>
-
 #include "key.h"
 
 /* The CKA_ID and CKA_LABEL of copies, by which searches leave them out. */
@@ -24,8 +22,9 @@
 hsm_status copy_locate(struct keydata *data, struct worker *worker, const struct place *place,
                        unsigned long *object, hsm_error *err);
 /* The same if nothing is due and the token need not be asked. */
-bool copy_at_hand(struct keydata *data, unsigned long *object);
-/* A handle was refused: both are found or made again at the next use, and what is left of the copy is destroyed. */
+bool copy_at_hand(struct keydata *data, const struct worker *worker, unsigned long *object);
+/* A handle was refused: both are found or made again at the next use, and what is left of the worker's copy is
+ * destroyed. */
 void copy_forget(struct keydata *data, struct worker *worker);
 
 #endif

@@ -33,6 +33,7 @@
 
 enum {
     REFUSED_MAX = 8,         /* wrong PINs per module and process */
+    DEAD_MS = 2000,          /* after which nobody returns from a dead connection who has not yet */
     RESCAN_WAIT_MS = 100,    /* for calls in progress: some signatures of a slow token long */
     INFO_PAUSE_MAX_MS = 128, /* the longest of the pauses between tries, each twice the one before */
 };
@@ -46,6 +47,7 @@ struct module_live {
     bool loaded;
     bool owner;                 /* we initialised it; else somebody else in this process had */
     atomic_int sessions;        /* ours, open now */
+    uint64_t dead_since;        /* stats_now() when the connection was first seen to be dead, or 0 */
     struct module_live *parent; /* the one before the fork: kept, not touched */
 };
 
@@ -61,7 +63,7 @@ struct module {
     struct module_live *live; /* likewise; its contents under its own lock */
     CK_FUNCTION_LIST *_Atomic functions;
     atomic_uint incarnation;
-    atomic_bool near;
+    atomic_bool near, rpc;
     struct refused refused[REFUSED_MAX]; /* under the registry lock */
     unsigned refused_count;
 };
@@ -204,6 +206,16 @@ static const char *file_of(const void *function)
 }
 
 /*
+ * p11-kit's client. Of the threads that share its connection one reads what is meant for another and wakes him; when
+ * the server dies at that moment, nobody does, and he sleeps for ever on a condition of a connection that is closed
+ * (p11-kit 0.24 and 0.25, rpc_socket_read). The module survives C_Finalize then, since he holds the connection.
+ */
+static bool is_rpc(const CK_FUNCTION_LIST *f)
+{
+    return strcmp(file_of((const void *)f->C_GetFunctionList), "p11-kit-client.so") == 0;
+}
+
+/*
  * Software tokens by the names of their files. Every function that an operation goes through counts: a module in
  * between may replace some of another's table only.
  */
@@ -248,6 +260,7 @@ static hsm_status library_open(struct module *m, struct module_live *live, hsm_e
     }
     live->library = library;
     m->near = is_near(get, functions);
+    m->rpc = is_rpc(functions);
     m->functions = functions;
     return HSM_OK;
 }
@@ -357,12 +370,41 @@ hsm_status module_restart(struct module *m, hsm_error *err)
     return module_do(m, restart_step, NULL, err);
 }
 
+/* The connection to another process is gone, with all sessions, and comes back by C_Initialize only. */
+static bool connection_is_dead(struct module *m, struct module_live *live)
+{
+    CK_ULONG n = 0;
+    bool dead = m->rpc && m->functions->C_GetSlotList(CK_TRUE, NULL, &n) == CKR_DEVICE_ERROR;
+    if (!dead)
+        live->dead_since = 0;
+    else if (live->dead_since == 0)
+        live->dead_since = stats_now();
+    return dead;
+}
+
+/*
+ * The gate, for finalising. Sessions that were written off may still have calls in progress, and a module may not
+ * survive that. p11-kit's client does not survive it (an assertion) when they return, but they return soon from a
+ * connection that is dead, or never.
+ */
+static bool rescan_claim(struct module *m, const struct module_live *live, bool dead)
+{
+    if (gate_claim(RESCAN_WAIT_MS))
+        return true;
+    if (!dead || stats_now() - live->dead_since < DEAD_MS * UINT64_C(1000))
+        return false;
+    if (gate_claim_over(0))
+        debug_line("module '%s': its connection is dead, and threads that are still in it are given up",
+                   m->path);
+    return true;
+}
+
 static hsm_status rescan_step(struct module *m, struct module_live *live, void *arg, hsm_error *err)
 {
-    if (!live->owner || live->sessions > 0)
+    bool dead = connection_is_dead(m, live);
+    if (!live->owner || (live->sessions > 0 && !dead))
         return HSM_E_UNSUPPORTED;
-    /* Sessions that were written off may still have calls in progress, and a module may not survive that. */
-    if (!gate_claim(RESCAN_WAIT_MS))
+    if (!rescan_claim(m, live, dead))
         return HSM_E_BUSY;
     (void)m->functions->C_Finalize(NULL);
     hsm_status status = restart_step(m, live, arg, err);

@@ -354,7 +354,7 @@ static bool operation_run_on_loan(struct task *task, struct worker *worker)
     struct place place;
     CK_OBJECT_HANDLE object = 0;
     hsm_error why = {0};
-    if (!token_session_at_hand(job->data->token, worker, &place) || !copy_at_hand(job->data, &object))
+    if (!token_session_at_hand(job->data->token, worker, &place) || !copy_at_hand(job->data, worker, &object))
         return false;
     hsm_status status = job_do(job, worker, &place, object, &why);
     bool over = status == HSM_OK || repair_for(job, true, true, &why) == REPAIR_NONE;

@@ -24,7 +24,7 @@ struct pool {
     unsigned queued;
     unsigned limit, alive;
     struct worker *idle;   /* the last to become idle first: its caches are warm. Then nothing waits. */
-    unsigned stuck;        /* workers at tasks that were given up: the module may never return */
+    struct worker *hung;   /* at tasks that were given up: the module may never return */
     struct worker *gone;   /* ended, to be joined */
     struct worker *joined; /* by pool_stop, alone */
     bool stopping;

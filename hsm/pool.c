@@ -63,9 +63,33 @@ bool pool_take_out(struct pool *pool, struct task *task)
     return was_queued;
 }
 
+static unsigned pool_age(const struct pool *pool)
+{
+    return pool->set.age ? pool->set.age(pool->set.age_arg) : 0;
+}
+
+/*
+ * Of those who hang: the lost ones, who went in at another age and never come back, or the others. A lost one that
+ * comes back all the same is one thread more than the limit says.
+ */
+static unsigned hung_count(const struct pool *pool, bool lost)
+{
+    unsigned count = 0;
+    for (const struct worker *w = pool->hung; w; w = w->next)
+        count += (w->age != pool_age(pool)) == lost;
+    return count;
+}
+
+/* Threads that there are to count on. Locked. */
+static unsigned pool_alive(const struct pool *pool)
+{
+    return pool->alive - hung_count(pool, true);
+}
+
 void worker_take(struct worker *worker, struct task *task)
 {
     worker->current = task;
+    worker->age = pool_age(worker->pool);
     task->worker = worker;
 }
 
@@ -73,8 +97,11 @@ void worker_leave(struct worker *worker)
 {
     worker->current = NULL;
     if (worker->stuck) {
+        struct worker **p = &worker->pool->hung;
+        while (*p != worker)
+            p = &(*p)->next;
+        *p = worker->next;
         worker->stuck = false;
-        worker->pool->stuck--;
     }
 }
 
@@ -110,9 +137,9 @@ static bool queue_return(struct pool *pool, struct task *task)
 {
     struct worker *idle = NULL;
     pthread_mutex_lock(&pool->lock);
-    bool others = pool->alive > 1 && !pool->stopping;
+    bool others = pool_alive(pool) > 1 && !pool->stopping;
     if (others) {
-        pool->limit = pool->alive - 1; /* do not try that again with every task */
+        pool->limit = pool_alive(pool) - 1; /* do not try that again with every task */
         task->err = (hsm_error){0};
         idle = idle_hand(pool, task);
         if (!idle) {
@@ -212,16 +239,22 @@ static bool worker_start(struct pool *pool)
     return started;
 }
 
+/* One more thread, if there may be. False if it cannot be had. Locked. */
+static bool worker_more(struct pool *pool)
+{
+    return pool_alive(pool) >= pool->limit || worker_start(pool);
+}
+
 /* Locked. */
 static bool all_stuck(const struct pool *pool)
 {
-    return pool->alive >= pool->limit && pool->stuck == pool->alive;
+    return pool_alive(pool) >= pool->limit && hung_count(pool, false) == pool_alive(pool);
 }
 
 static hsm_status refuse_stuck(const struct pool *pool, hsm_error *err)
 {
     return error_set(err, HSM_E_TIMEOUT, 0, "%s: it does not answer any more: all its %u sessions hang",
-                     pool->where, pool->stuck);
+                     pool->where, hung_count(pool, false));
 }
 
 static hsm_status refuse_ending(const struct pool *pool, hsm_error *err)
@@ -251,7 +284,7 @@ hsm_status pool_push(struct pool *pool, struct task *task, hsm_error *err)
     task->worker = NULL; /* a task that comes from another pool has had one there, whose lock is not ours */
     idle = idle_hand(pool, task);
     if (!idle) {
-        if (pool->alive < pool->limit && !worker_start(pool) && pool->alive == 0) {
+        if (!worker_more(pool) && pool->alive == 0) {
             status = error_set(err, HSM_E_MEMORY, 0, "%s: cannot start a thread", pool->where);
             goto out;
         }
@@ -281,10 +314,11 @@ static void queue_refuse(struct pool *pool, hsm_status (*refuse)(const struct po
     for (;;) {
         pthread_mutex_lock(&pool->lock);
         struct task *task = queue_pop(pool);
+        if (task)
+            (void)refuse(pool, &task->err);
         pthread_mutex_unlock(&pool->lock);
         if (!task)
             return;
-        (void)refuse(pool, &task->err);
         task_count(pool, task);
         atomic_fetch_sub(&pool->load, 1);
         task_end(task);
@@ -297,7 +331,10 @@ void pool_give_up(struct pool *pool, struct task *task)
     struct worker *worker = task->worker;
     if (worker && worker->current == task && !worker->stuck) {
         worker->stuck = true;
-        pool->stuck++;
+        worker->next = pool->hung;
+        pool->hung = worker;
+        if (pool->head)
+            (void)worker_more(pool);
     }
     bool hopeless = all_stuck(pool);
     pthread_mutex_unlock(&pool->lock);

@@ -28,8 +28,9 @@ struct worker {
     struct pool *pool;
     struct token *token; /* whose session it is */
     pthread_t thread;
-    struct worker *next;   /* among those that are idle, or that have ended */
+    struct worker *next;   /* among those that are idle, hang or have ended */
     unsigned long session; /* CK_SESSION_HANDLE */
+    struct copies *copies; /* of keys, in the session (copy.c); NULL: none */
     bool has_session;
     bool dirty;       /* an operation may be left half done in the session */
     uint64_t epoch;   /* of the token when the session was opened */
@@ -39,8 +40,9 @@ struct worker {
     bool retire;     /* set by a task that could not run: end this thread, another one shall run it */
     /* private to pool.c, under the pool's lock */
     struct task *current;
-    bool stuck; /* `current` was given up */
-    bell wake;  /* idle: `current` is set, or the pool stops */
+    unsigned age; /* pool_settings.age when `current` was taken */
+    bool stuck;   /* `current` was given up */
+    bell wake;    /* idle: `current` is set, or the pool stops */
 };
 
 struct task_ops {
@@ -111,7 +113,10 @@ struct pool_settings {
     unsigned queue_max;
     unsigned timeout_ms;          /* of tasks with a `done` */
     void (*end)(struct worker *); /* runs as the last thing on each thread; may be NULL */
-    struct stats *stats;          /* where tasks are counted; may be NULL; outlives the pool */
+    /* Whether who hangs now will ever return: not, once this has changed since he went in. May be NULL. */
+    unsigned (*age)(void *arg);
+    void *age_arg;
+    struct stats *stats; /* where tasks are counted; may be NULL; outlives the pool */
 };
 struct pool *pool_new(const struct pool_settings *settings); /* NULL if out of memory */
 /* Lowers the number of threads that may be started from now on; never below 1. */

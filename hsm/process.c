@@ -22,11 +22,12 @@
 enum { FORK_WAIT_MS = 1000 };
 
 static atomic_uint generation;
-static _Thread_local unsigned depth; /* of this thread inside Cryptoki */
+static _Thread_local unsigned depth;   /* of this thread inside Cryptoki */
+static _Thread_local uint32_t entered; /* the gate's era when it went in */
 
 static struct {
-    atomic_uint inside;  /* threads in Cryptoki */
-    atomic_uint holders; /* forks and finalisations that wait for them */
+    atomic_uint_fast64_t inside; /* threads in Cryptoki; above ERA, how often those inside were written off */
+    atomic_uint holders;         /* forks and finalisations that wait for them */
     atomic_bool shut;
     pthread_mutex_t lock; /* for waiting only */
     pthread_cond_t changed;
@@ -36,14 +37,27 @@ static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- The gate ---- */
 
+#define ERA (UINT64_C(1) << 32)
+
+static unsigned gate_inside(void)
+{
+    return (uint32_t)atomic_load(&gate.inside);
+}
+
 static bool gate_is_closed(void)
 {
     return atomic_load(&gate.holders) > 0 || atomic_load(&gate.shut);
 }
 
+/* One who was written off is not counted any more. */
 static void gate_count_out(void)
 {
-    if (atomic_fetch_sub(&gate.inside, 1) == 1 && gate_is_closed()) {
+    uint_fast64_t inside = atomic_load(&gate.inside);
+    do {
+        if (inside / ERA != entered)
+            return;
+    } while (!atomic_compare_exchange_weak(&gate.inside, &inside, inside - 1));
+    if (inside % ERA == 1 && gate_is_closed()) {
         pthread_mutex_lock(&gate.lock);
         pthread_cond_broadcast(&gate.changed);
         pthread_mutex_unlock(&gate.lock);
@@ -59,7 +73,7 @@ bool gate_enter(void)
     for (;;) {
         /* Counted first and checked then, so that whoever closes the gate sees us or we see that it is
          * closed. */
-        atomic_fetch_add(&gate.inside, 1);
+        entered = (uint32_t)(atomic_fetch_add(&gate.inside, 1) / ERA);
         if (!gate_is_closed())
             break;
         gate_count_out();
@@ -86,12 +100,12 @@ static bool gate_drain(unsigned bound_ms)
     struct timespec deadline = deadline_after(bound_ms);
     unsigned own = depth > 0 ? 1 : 0;
     pthread_mutex_lock(&gate.lock);
-    while (atomic_load(&gate.inside) > own) {
+    while (gate_inside() > own) {
         if (pthread_cond_timedwait(&gate.changed, &gate.lock, &deadline) == ETIMEDOUT)
             break;
     }
     pthread_mutex_unlock(&gate.lock);
-    return atomic_load(&gate.inside) <= own;
+    return gate_inside() <= own;
 }
 
 static void gate_release(void)
@@ -109,6 +123,18 @@ bool gate_claim(unsigned bound_ms)
         return true;
     gate_release();
     return false;
+}
+
+bool gate_claim_over(unsigned bound_ms)
+{
+    atomic_fetch_add(&gate.holders, 1);
+    if (gate_drain(bound_ms))
+        return false;
+    uint_fast64_t inside = atomic_load(&gate.inside), own = depth > 0 ? 1 : 0;
+    while (!atomic_compare_exchange_weak(&gate.inside, &inside, (inside / ERA + 1) * ERA + own))
+        ;
+    entered = (uint32_t)(inside / ERA + 1);
+    return true;
 }
 
 void gate_disclaim(void)
@@ -165,7 +191,7 @@ static void fork_child(void)
     pthread_mutex_init(&gate.lock, NULL);
     cond_init(&gate.changed);
     atomic_store(&gate.holders, 0);
-    atomic_store(&gate.inside, depth > 0 ? 1 : 0);
+    atomic_store(&gate.inside, entered * ERA + (depth > 0 ? 1 : 0));
     atomic_fetch_add(&generation, 1);
 }
 

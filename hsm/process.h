@@ -30,6 +30,11 @@ void gate_leave(void);
  * progress: C_Finalize. The caller may be inside itself.
  */
 bool gate_claim(unsigned bound_ms);
+/*
+ * The same, but those who have not left within `bound_ms` are written off: they are known never to return, or not to
+ * mind. True if there were any.
+ */
+bool gate_claim_over(unsigned bound_ms);
 void gate_disclaim(void);
 
 /* The process ends: nobody enters any more. True if everybody left within `bound_ms`. */

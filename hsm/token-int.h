@@ -13,18 +13,6 @@
 
 enum token_state { TOKEN_NEW, TOKEN_OPENING, TOKEN_READY, TOKEN_AWAY };
 
-/* Copies of keys that sessions hold (copy.c), by the handles of the keys. */
-enum { COPIES_MAX = 64 };
-struct copies {
-    uint64_t epoch; /* of all the handles */
-    unsigned count;
-    struct copy {
-        CK_OBJECT_HANDLE key, copy;  /* no copy, CK_INVALID_HANDLE: the token does not make one */
-        const struct worker *keeper; /* with whose session the copy goes */
-        uint64_t good_until;         /* stats_now() */
-    } list[COPIES_MAX];
-};
-
 struct token_live {
     unsigned generation;
     struct token_live *parent; /* the one before the fork: kept, not touched */
@@ -43,7 +31,6 @@ struct token_live {
     hsm_error login_error; /* why the login could not be repeated, if so */
     struct timespec next_probe;
     unsigned probe_ms; /* the back-off now, 0 before the first */
-    struct copies copies;
 };
 
 struct token {
@@ -76,8 +63,8 @@ int sessions_write_off(struct token_live *live);
 
 /* ---- copy.c ---- */
 
-/* The worker's session ends. Locked. */
-void copies_drop(struct token_live *live, const struct worker *keeper);
+/* The worker's session ends, and its copies with it. */
+void copies_drop(struct worker *worker);
 
 /* ---- token_login.c ---- */
 

@@ -45,6 +45,12 @@ static void worker_end(struct worker *worker)
         session_close(worker->token, worker);
 }
 
+/* After another C_Initialize nobody comes back who hung in the module before. */
+static unsigned module_age(void *arg)
+{
+    return module_incarnation(arg);
+}
+
 struct token_live *token_live(struct token *t)
 {
     struct token_live *live = t->live;
@@ -63,6 +69,8 @@ struct token_live *token_live(struct token *t)
                                                    .queue_max = t->owner->queue,
                                                    .timeout_ms = t->owner->timeout_ms,
                                                    .end = worker_end,
+                                                   .age = module_age,
+                                                   .age_arg = t->owner->module,
                                                    .stats = &t->stats});
 
     registry_lock();

@@ -15,8 +15,6 @@ static void session_count(struct token *t, struct worker *worker, int change)
     bool counts = worker->account == live->account;
     if (counts)
         live->sessions += change;
-    if (change < 0)
-        copies_drop(live, worker);
     pthread_mutex_unlock(&live->lock);
     if (counts)
         module_sessions_add(t->owner->module, change);
@@ -35,6 +33,7 @@ void session_close(struct token *t, struct worker *worker)
     if (!worker->has_session)
         return;
     worker->has_session = false;
+    copies_drop(worker);
     session_count(t, worker, -1);
     if (worker->incarnation == module_incarnation(t->owner->module))
         (void)CK(module_functions(t->owner->module), NULL, t->where, C_CloseSession, worker->session);

@@ -163,10 +163,26 @@ static hsm_status token_reopen(struct token *t, struct token_live *live, struct 
 /* What token_session is to do next. */
 enum step { STEP_USE, STEP_OPEN_SESSION, STEP_OPEN_TOKEN, STEP_PROBE, STEP_FAIL };
 
-/* Locked. */
-static bool session_is_good(const struct token_live *live, const struct worker *worker)
+/* The module was started anew, for another of its tokens, and all its handles with it. Locked. */
+static bool module_is_another(const struct token *t, const struct token_live *live,
+                              const struct worker *worker)
 {
-    return worker->has_session && !worker->dirty && worker->epoch == live->epoch;
+    return worker->has_session && worker->epoch == live->epoch &&
+           worker->incarnation != module_incarnation(t->owner->module);
+}
+
+/* Locked. */
+static bool session_is_good(const struct token *t, const struct token_live *live, const struct worker *worker)
+{
+    return worker->has_session && !worker->dirty && worker->epoch == live->epoch &&
+           !module_is_another(t, live, worker);
+}
+
+/* The next to come opens the token. Locked. */
+static void token_void(struct token_live *live)
+{
+    live->state = TOKEN_NEW;
+    live->logged_in = false;
 }
 
 /* Waits while another thread opens the token, then decides. Locked. */
@@ -179,9 +195,11 @@ static enum step next_step(struct token *t, struct token_live *live, struct work
             return STEP_FAIL;
         }
     }
+    if (live->state == TOKEN_READY && module_is_another(t, live, worker))
+        token_void(live);
     switch (live->state) {
     case TOKEN_READY:
-        return session_is_good(live, worker) ? STEP_USE : STEP_OPEN_SESSION;
+        return session_is_good(t, live, worker) ? STEP_USE : STEP_OPEN_SESSION;
     case TOKEN_NEW:
         live->state = TOKEN_OPENING;
         live->was_away = false;
@@ -257,7 +275,7 @@ bool token_session_at_hand(struct token *t, const struct worker *worker, struct 
 {
     struct token_live *live = t->live;
     pthread_mutex_lock(&live->lock);
-    bool good = live->state == TOKEN_READY && session_is_good(live, worker);
+    bool good = live->state == TOKEN_READY && session_is_good(t, live, worker);
     pthread_mutex_unlock(&live->lock);
     *place = (struct place){module_functions(t->owner->module), worker->session, t->where};
     return good;
@@ -269,10 +287,8 @@ void token_lost(struct token *t, struct worker *worker)
     pthread_mutex_lock(&live->lock);
     /* Of the many that notice, the first of this epoch counts: NEW lets the next one open the token. */
     bool first = live->state == TOKEN_READY && live->epoch == worker->epoch;
-    if (first) {
-        live->state = TOKEN_NEW;
-        live->logged_in = false;
-    }
+    if (first)
+        token_void(live);
     pthread_mutex_unlock(&live->lock);
     if (first)
         debug_line("%s: is lost", t->where);

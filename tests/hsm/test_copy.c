@@ -11,11 +11,12 @@
 static hsm *h;
 static hsm_key *key;
 static uint64_t copied, destroyed; /* calls before the start */
+/* One session everywhere: each makes its own copy. */
 
 static void start_with(hsm_modules copies, const char *label)
 {
     h = fixture_hsm_with(
-        &(hsm_settings){.pin = FIXTURE_PIN, .timeout_ms = 120000, .key_copies = copies, .sessions = 4});
+        &(hsm_settings){.pin = FIXTURE_PIN, .timeout_ms = 120000, .key_copies = copies, .sessions = 1});
     key = find_key(h, label);
     copied = fault->calls[FAULT_CopyObject];
     destroyed = fault->calls[FAULT_DestroyObject];
@@ -198,8 +199,11 @@ static int destroy_main(void *arg)
 static void a_destroyed_key_signs_no_more(void)
 {
     hsm_error err = {0};
-    h = fixture_hsm_with(&(hsm_settings){
-        .pin = FIXTURE_PIN, .timeout_ms = 120000, .caller_thread = HSM_ALL, .key_copies = HSM_ALL});
+    h = fixture_hsm_with(&(hsm_settings){.pin = FIXTURE_PIN,
+                                         .timeout_ms = 120000,
+                                         .sessions = 1,
+                                         .caller_thread = HSM_ALL,
+                                         .key_copies = HSM_ALL});
     CU_ASSERT_EQUAL_FATAL(find_one(h, "pkcs11:token=spare;object=doomed", &key, &err), HSM_OK);
     sign_times(20);
     CU_ASSERT_EQUAL(run_child(destroy_main, "doomed", true), 0);
