@@ -246,3 +246,38 @@ bool duo_talks(duo *d, prng *random)
     }
     return all;
 }
+
+/* TLS 1.3 clients have nothing to prove their keys with until something was said. */
+void duo_say_hello(duo *d)
+{
+    if (d->ours == CLIENT && SSL_version(d->ssl[CLIENT]) == TLS1_3_VERSION) {
+        CU_ASSERT_EQUAL(SSL_write(d->ssl[CLIENT], "hello", 5), 5);
+        duo_move(d, CLIENT);
+        CU_ASSERT(peer_reads(d, (const uint8_t *)"hello", 5));
+    }
+}
+
+/* Goes on with libssl on both sides. */
+bool duo_libssl_talks(duo *d)
+{
+    static const uint8_t text[] = "nothing has happened";
+    uint8_t got[sizeof(text)];
+    bool all = true;
+
+    for (int from = CLIENT; from <= SERVER; from++) {
+        all &= SSL_write(d->ssl[from], text, sizeof(text)) == sizeof(text);
+        duo_move(d, from);
+        all &=
+            SSL_read(d->ssl[!from], got, sizeof(got)) == sizeof(got) && memcmp(got, text, sizeof(got)) == 0;
+    }
+    return all;
+}
+
+void duo_then_taken(duo *d)
+{
+    prng random = {7};
+
+    CU_ASSERT_EQUAL_FATAL(duo_take(d), SEALANE_TAKEN);
+    CU_ASSERT(duo_talks(d, &random));
+    duo_free(d);
+}

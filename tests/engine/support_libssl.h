@@ -53,4 +53,11 @@ bool peer_reads(duo *d, const uint8_t *data, size_t len);
 /* Both ways, some lengths; true if all arrived. */
 bool duo_talks(duo *d, prng *random);
 
+/* TLS 1.3 clients have nothing to prove their keys with until something was said: ours says it. */
+void duo_say_hello(duo *d);
+/* Goes on with libssl on both sides; true if all arrived. */
+bool duo_libssl_talks(duo *d);
+/* It can be taken, and talks; freed. */
+void duo_then_taken(duo *d);
+
 #endif
