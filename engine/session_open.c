@@ -75,8 +75,6 @@ static sealane_result open_refuse(sealane_session *s, const sealane_open_op *rec
     case SEALANE_RECORD:
         return session_fail(s, result, ALERT_UNEXPECTED_MESSAGE,
                             "a record of no known type, or empty where it may not be");
-    case SEALANE_OVERFLOW:
-        return session_fail(s, result, ALERT_RECORD_OVERFLOW, "a record longer than one may be");
     case SEALANE_LIMIT:
         return session_fail(s, result, ALERT_INTERNAL_ERROR, "the sequence numbers are used up");
     default:
@@ -90,7 +88,7 @@ static sealane_result open_refuse(sealane_session *s, const sealane_open_op *rec
  */
 static void peer_limit_watch(sealane_session *s)
 {
-    if (!session_key_is_worn(s->open_key) || s->asked || !s->tls13 || s->closed)
+    if (!session_key_is_worn(s->open_key) || s->asked || !s->tls13)
         return;
     s->asked = s->renew_due = s->renew_asks = true;
 }

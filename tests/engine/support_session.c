@@ -50,6 +50,23 @@ void match_send(match *m, uint8_t type, const void *payload, size_t len)
     match_send_padded(m, type, payload, len, 0);
 }
 
+void match_send_inner(match *m, const void *inner, size_t len)
+{
+    uint8_t *record = m->wire + m->wire_len, nonce[2 * sizeof(uint64_t)];
+    const uint64_t sequence = __builtin_bswap64(m->seal->sequence++);
+    const size_t sealed = len + m->seal->tag_len;
+
+    memcpy(nonce, &m->seal->iv_first, sizeof(m->seal->iv_first));
+    memcpy(nonce + sizeof(uint64_t), &m->seal->iv_last, sizeof(m->seal->iv_last));
+    for (size_t i = 0; i < sizeof(sequence); i++)
+        nonce[SEALANE_NONCE_LEN - sizeof(sequence) + i] ^= ((const uint8_t *)&sequence)[i];
+    memcpy(record, (uint8_t[]){SEALANE_APPLICATION_DATA, 3, 3, (uint8_t)(sealed >> 8), (uint8_t)sealed}, 5);
+    CU_ASSERT_EQUAL_FATAL(
+        sealane_aead_seal(m->seal->aead, nonce, record, 5, inner, len, record + 5, record + 5 + len),
+        SEALANE_OK);
+    m->wire_len += 5 + sealed;
+}
+
 static void ticket_take(void *owner, const uint8_t *record, size_t len)
 {
     match *m = owner;

@@ -39,6 +39,8 @@ size_t match_seal(match *m, uint8_t type, const void *payload, size_t len, size_
 void match_send_padded(match *m, uint8_t type, const void *payload, size_t len, size_t padding);
 void match_send(match *m, uint8_t type, const void *payload, size_t len);
 void match_send_key_update(match *m, uint8_t request);
+/* TLS 1.3: a record with that inner plaintext, type byte and padding included, which no honest peer would seal. */
+void match_send_inner(match *m, const void *inner, size_t len);
 /* The next generation of one of the peer's keys. */
 void match_peer_renew(match *m, sealane_key **key, uint8_t *secret, sealane_direction direction);
 /* The session opens what was sent. */

@@ -45,6 +45,7 @@ static void test_cut_at_every_byte(void)
 {
     static const uint16_t suites[] = {AES128_13, AES128_12};
     static uint8_t whole[1024], text[100], got[SEALANE_SESSION_OPEN_ROOM];
+    guarded pages = guarded_new(sizeof(whole));
 
     for (size_t s = 0; s < COUNT(suites); s++) {
         match_begin(&m, suites[s], true, 0);
@@ -53,11 +54,10 @@ static void test_cut_at_every_byte(void)
             len += match_seal(&m, SEALANE_APPLICATION_DATA, text, sizeof(text), 0, whole + len);
         size_t record = len / 3, taken = 0, total = 0;
         for (size_t here = 0; here <= len; here++) {
-            sealane_session_op op = {.session = m.session,
-                                     .in = whole + taken,
-                                     .in_len = here - taken,
-                                     .out = got,
-                                     .out_size = sizeof(got)};
+            uint8_t *in = guarded_end(&pages, here - taken); /* not a byte is read behind what is there */
+            memcpy(in, whole + taken, here - taken);
+            sealane_session_op op = {
+                .session = m.session, .in = in, .in_len = here - taken, .out = got, .out_size = sizeof(got)};
             sealane_sessions_open(&op, 1);
             CU_ASSERT_EQUAL(op.result, SEALANE_OK);
             CU_ASSERT_EQUAL(op.consumed > 0, here > 0 && here % record == 0);
@@ -68,6 +68,7 @@ static void test_cut_at_every_byte(void)
         CU_ASSERT_EQUAL(total, sizeof(text) * 3);
         match_end(&m);
     }
+    guarded_free(&pages);
 }
 
 static void test_every_flipped_bit_is_refused(void)
@@ -112,44 +113,67 @@ static void test_replayed_and_swapped_records_are_refused(void)
 
 /* ---- Headers ---- */
 
-static void send_header(uint16_t suite, uint8_t type, uint16_t version, size_t len)
+/* Refused before the record is here, so that nobody makes us wait for it, and in the same way when it is. */
+static void header_fails(uint16_t suite, uint8_t type, uint16_t version, size_t len, sealane_result result,
+                         uint8_t alert)
 {
-    match_begin(&m, suite, true, 0);
-    m.wire[0] = type;
-    m.wire[1] = (uint8_t)(version >> 8);
-    m.wire[2] = (uint8_t)version;
-    m.wire[3] = (uint8_t)(len >> 8);
-    m.wire[4] = (uint8_t)len;
-    memset(m.wire + 5, 0xa5, len);
-    m.wire_len = 5; /* refused before it is here: nobody makes us wait for it */
+    for (int whole = 0; whole <= 1; whole++) {
+        match_begin(&m, suite, true, 0);
+        m.wire[0] = type;
+        m.wire[1] = (uint8_t)(version >> 8);
+        m.wire[2] = (uint8_t)version;
+        m.wire[3] = (uint8_t)(len >> 8);
+        m.wire[4] = (uint8_t)len;
+        memset(m.wire + 5, 0xa5, len);
+        m.wire_len = 5 + (whole ? len : 0);
+        match_fails(&m, result, alert);
+    }
 }
 
 static void test_headers(void)
 {
     static const uint8_t types13[] = {0, 20, 21, 22, 24, 255}, types12[] = {0, 19, 24, 255};
+    static const uint16_t versions[] = {0x0301, 0x0302, 0x0304, 0x0203, 0x0403};
 
-    for (size_t i = 0; i < COUNT(types13); i++) {
-        send_header(AES128_13, types13[i], 0x0303, 1);
+    for (size_t i = 0; i < COUNT(types13); i++)
+        header_fails(AES128_13, types13[i], 0x0303, 1, SEALANE_RECORD, ALERT_UNEXPECTED_MESSAGE);
+    for (size_t i = 0; i < COUNT(types12); i++)
+        header_fails(AES128_12, types12[i], 0x0303, 100, SEALANE_RECORD, ALERT_UNEXPECTED_MESSAGE);
+    for (size_t i = 0; i < COUNT(versions); i++) {
+        header_fails(AES128_13, 23, versions[i], 100, SEALANE_RECORD, ALERT_PROTOCOL_VERSION);
+        header_fails(AES128_12, 23, versions[i], 100, SEALANE_RECORD, ALERT_PROTOCOL_VERSION);
+    }
+    header_fails(AES128_13, 23, 0x0303, 16, SEALANE_RECORD, ALERT_BAD_RECORD_MAC);
+    header_fails(AES128_12, 23, 0x0303, 23, SEALANE_RECORD, ALERT_BAD_RECORD_MAC);
+    header_fails(AES128_13, 23, 0x0303, 16384 + 1 + 16 + 1, SEALANE_OVERFLOW, ALERT_RECORD_OVERFLOW);
+    header_fails(AES128_12, 23, 0x0303, 16384 + 24 + 1, SEALANE_OVERFLOW, ALERT_RECORD_OVERFLOW);
+    header_fails(AES128_13, 23, 0x0303, 65535, SEALANE_OVERFLOW, ALERT_RECORD_OVERFLOW);
+}
+
+/* RFC 8446 5.1, 5.2, 5.4: no type at all, one that is none or is never protected, and an empty one but of data. */
+static void test_inner_types(void)
+{
+    static const uint8_t inner[][3] = {{0, 0, 0}, {'x', 0, 25}, {'x', 1, 20}, {0, 0, 22}, {0, 0, 21}};
+
+    for (size_t i = 0; i < COUNT(inner); i++) {
+        bool alone = inner[i][0] == 0 && inner[i][2] != 0; /* the type, with nothing before it */
+        match_begin(&m, AES128_13, true, 0);
+        match_send_inner(&m, inner[i] + (alone ? 2 : 0), alone ? 1 : 3);
         match_fails(&m, SEALANE_RECORD, ALERT_UNEXPECTED_MESSAGE);
     }
-    for (size_t i = 0; i < COUNT(types12); i++) {
-        send_header(AES128_12, types12[i], 0x0303, 100);
-        match_fails(&m, SEALANE_RECORD, ALERT_UNEXPECTED_MESSAGE);
+}
+
+/* RFC 8446 5.3: they never wrap. No peer comes so far. */
+static void test_sequence_numbers_at_their_end(void)
+{
+    static const uint16_t suites[] = {AES128_13, AES128_12};
+
+    for (size_t s = 0; s < COUNT(suites); s++) {
+        match_begin(&m, suites[s], true, 0);
+        match_send(&m, SEALANE_APPLICATION_DATA, "x", 1);
+        m.session->open_key->sequence = SEALANE_SEQ_LIMIT;
+        match_fails(&m, SEALANE_LIMIT, ALERT_INTERNAL_ERROR);
     }
-    send_header(AES128_13, 23, 0x0302, 100);
-    match_fails(&m, SEALANE_RECORD, ALERT_PROTOCOL_VERSION);
-    send_header(AES128_12, 23, 0x0301, 100);
-    match_fails(&m, SEALANE_RECORD, ALERT_PROTOCOL_VERSION);
-    send_header(AES128_13, 23, 0x0303, 16);
-    match_fails(&m, SEALANE_RECORD, ALERT_BAD_RECORD_MAC);
-    send_header(AES128_12, 23, 0x0303, 23);
-    match_fails(&m, SEALANE_RECORD, ALERT_BAD_RECORD_MAC);
-    send_header(AES128_13, 23, 0x0303, 16384 + 1 + 16 + 1);
-    match_fails(&m, SEALANE_OVERFLOW, ALERT_RECORD_OVERFLOW);
-    send_header(AES128_12, 23, 0x0303, 16384 + 24 + 1);
-    match_fails(&m, SEALANE_OVERFLOW, ALERT_RECORD_OVERFLOW);
-    send_header(AES128_13, 23, 0x0303, 65535);
-    match_fails(&m, SEALANE_OVERFLOW, ALERT_RECORD_OVERFLOW);
 }
 
 static void test_longer_than_was_agreed(void)
@@ -366,6 +390,8 @@ int main(void)
         {"every flipped bit is refused, nothing delivered", test_every_flipped_bit_is_refused},
         {"replayed and swapped records are refused", test_replayed_and_swapped_records_are_refused},
         {"wrong headers, refused before the record is there", test_headers},
+        {"types inside that must not be", test_inner_types},
+        {"sequence numbers at their end", test_sequence_numbers_at_their_end},
         {"longer than was agreed", test_longer_than_was_agreed},
         {"room", test_room},
         {"padding of ours", test_padding_of_ours},

@@ -96,6 +96,28 @@ static void test_messages_in_pieces(void)
     match_fails(&m, SEALANE_RECORD, ALERT_UNEXPECTED_MESSAGE);
 }
 
+/* Nor between the parts of what nobody needs: a ticket's, a hello's. */
+static void test_data_in_the_middle_of_a_message(void)
+{
+    match_begin(&m, AES128_13, false, 0);
+    match_send(&m, SEALANE_HANDSHAKE,
+               "\4\0\0\x0a"
+               "123",
+               7);
+    match_send(&m, SEALANE_APPLICATION_DATA, "x", 1);
+    match_fails(&m, SEALANE_RECORD, ALERT_UNEXPECTED_MESSAGE);
+    match_begin(&m, AES128_12, true, 0);
+    match_send(&m, SEALANE_HANDSHAKE,
+               "\1\0\0\x0a"
+               "123",
+               7);
+    CU_ASSERT_EQUAL(match_receive(&m), SEALANE_OK);
+    match_send(&m, SEALANE_APPLICATION_DATA, "x", 1);
+    CU_ASSERT_EQUAL(match_receive(&m), SEALANE_RECORD);
+    CU_ASSERT_EQUAL(sealane_session_alert_sent(m.session), ALERT_UNEXPECTED_MESSAGE);
+    match_end(&m);
+}
+
 static void test_tickets_of_a_client(void)
 {
     static uint8_t ticket[4 + 20000] = {MESSAGE_NEW_SESSION_TICKET, 0, 20000 >> 8, 20000 & 0xff};
@@ -116,6 +138,15 @@ static void test_tickets_of_a_client(void)
 
     match_begin(&m, AES128_13, false, 0);
     match_send_key_update(&m, 0);
+    match_send(&m, SEALANE_HANDSHAKE, "\4\0\0\1\0", 5);
+    CU_ASSERT_EQUAL(match_receive(&m), SEALANE_OK);
+    CU_ASSERT_EQUAL(m.tickets, 0);
+    CU_ASSERT_EQUAL(m.ends, 1);
+    match_end(&m);
+
+    /* Nor behind an alert, whatever it says. */
+    match_begin(&m, AES128_13, false, 0);
+    match_send(&m, SEALANE_ALERT, "\1\x5a", 2);
     match_send(&m, SEALANE_HANDSHAKE, "\4\0\0\1\0", 5);
     CU_ASSERT_EQUAL(match_receive(&m), SEALANE_OK);
     CU_ASSERT_EQUAL(m.tickets, 0);
@@ -207,6 +238,11 @@ static void test_close_notify(void)
         CU_ASSERT_EQUAL(m.got_len, 4);
         CU_ASSERT_EQUAL(m.wire_len, 0);
         CU_ASSERT_EQUAL(sealane_session_get_status(m.session), SEALANE_SESSION_PEER_CLOSED);
+        memset(m.wire, 0xff, 100); /* nor what comes later */
+        m.wire_len = 100;
+        CU_ASSERT_EQUAL(match_receive(&m), SEALANE_OK);
+        CU_ASSERT_EQUAL(m.got_len, 0);
+        CU_ASSERT_EQUAL(m.wire_len, 0);
         CU_ASSERT_EQUAL_FATAL(match_say(&m, "still here", 10, said, COUNT(said)), 1);
         sealane_session_close(m.session);
         CU_ASSERT_EQUAL_FATAL(match_say(&m, "bye", 3, said, COUNT(said)), 2);
@@ -285,6 +321,10 @@ static void test_worn_in_tls12(void)
     match_begin(&m, AES128_12, true, 0);
     CU_ASSERT(!sealane_session_is_worn(m.session));
     CU_ASSERT(!sealane_session_renew(m.session, false));
+    m.session->open_key->sequence = m.seal->sequence = m.session->open_key->seal_limit - 2;
+    match_send(&m, SEALANE_APPLICATION_DATA, "x", 1);
+    CU_ASSERT_EQUAL(match_receive(&m), SEALANE_OK);
+    CU_ASSERT(!sealane_session_wants_seal(m.session)); /* nothing to ask for */
     m.session->seal_key->sequence = m.open->sequence = m.session->seal_key->seal_limit - 2;
     CU_ASSERT(sealane_session_is_worn(m.session));
     CU_ASSERT_EQUAL(match_say(&m, "x", 1, said, COUNT(said)), 1);
@@ -304,6 +344,7 @@ int main(void)
         {"KeyUpdates, both ways", test_key_updates},
         {"handshake messages that must not be", test_handshake_messages_that_must_not_be},
         {"handshake messages in pieces", test_messages_in_pieces},
+        {"data in the middle of a message", test_data_in_the_middle_of_a_message},
         {"tickets of a client", test_tickets_of_a_client},
         {"renegotiation is refused", test_renegotiation_is_refused},
         {"alerts", test_alerts},

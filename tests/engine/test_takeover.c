@@ -238,6 +238,61 @@ static void test_the_clients_session_stays_good(void)
     }
 }
 
+/* ---- Early data ---- */
+
+/* Resumes with early data, which the server reads, or goes by without a look. */
+static void early_data_say(duo *d, bool read)
+{
+    uint8_t got[16];
+    size_t len = 0;
+
+    duo_connect(d, true);
+    CU_ASSERT_EQUAL_FATAL(SSL_set_session(d->ssl[CLIENT], last_ticket), 1);
+    CU_ASSERT_EQUAL_FATAL(SSL_write_early_data(d->ssl[CLIENT], "early", 5, &len), 1);
+    duo_move(d, CLIENT);
+    if (read) {
+        CU_ASSERT_EQUAL(SSL_read_early_data(d->ssl[SERVER], got, sizeof(got), &len),
+                        SSL_READ_EARLY_DATA_SUCCESS);
+        CU_ASSERT_EQUAL(len, 5);
+        duo_move(d, SERVER);
+        CU_ASSERT_EQUAL(SSL_do_handshake(d->ssl[CLIENT]), 1);
+        duo_move(d, CLIENT);
+        CU_ASSERT_EQUAL(SSL_read_early_data(d->ssl[SERVER], got, sizeof(got), &len),
+                        SSL_READ_EARLY_DATA_FINISH);
+    }
+    duo_shake(d);
+    CU_ASSERT_EQUAL(SSL_get_early_data_status(d->ssl[d->ours]),
+                    read ? SSL_EARLY_DATA_ACCEPTED : SSL_EARLY_DATA_REJECTED);
+}
+
+/* What came early may be a replay, of which libssl knows more than we: it keeps the connection. */
+static void test_early_data_stays_with_libssl(void)
+{
+    for (size_t i = 0; i < 2 * COUNT(sides); i++) {
+        bool read = i < COUNT(sides);
+        duo d;
+        tickets_start(&d, 0x1301, sides[i % COUNT(sides)]);
+        SSL_CTX_set_max_early_data(d.ctx[SERVER], 1000);
+        duo_begin(&d);
+        CU_ASSERT(duo_libssl_talks(&d));
+        SSL_set_shutdown(d.ssl[CLIENT], SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+        SSL_set_shutdown(d.ssl[SERVER], SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+        duo_end(&d);
+        early_data_say(&d, read);
+        duo_say_hello(&d);
+        if (read) {
+            CU_ASSERT_EQUAL(duo_take(&d), SEALANE_TAKEOVER_EARLY_DATA);
+            CU_ASSERT(!sealane_takeover_may_come(SEALANE_TAKEOVER_EARLY_DATA));
+            CU_ASSERT(duo_libssl_talks(&d));
+        } else {
+            prng random = {8};
+            CU_ASSERT_EQUAL_FATAL(duo_take(&d), SEALANE_TAKEN);
+            CU_ASSERT(duo_talks(&d, &random));
+        }
+        tickets_stop(&d);
+    }
+}
+
 /* ---- When ---- */
 
 static void test_unread_bytes_stay_for_the_session(void)
@@ -316,6 +371,7 @@ int main(void)
         {"tickets behind data pass by", test_tickets_behind_data_pass_by},
         {"servers that were taken over resume", test_servers_that_were_taken_over_resume},
         {"a client's session stays good", test_the_clients_session_stays_good},
+        {"early data stays with libssl", test_early_data_stays_with_libssl},
         {"what libssl has not read is the session's", test_unread_bytes_stay_for_the_session},
         {"taken late", test_taken_late},
         {"the fragment length agreed upon is kept", test_max_fragment_length_is_kept},
