@@ -15,7 +15,7 @@
 #include <openssl/err.h>
 #include <openssl/provider.h>
 #include <openssl/ssl.h>
-#include <openssl/x509.h>
+#include "certificate.h"
 #include "records_reference.h"
 
 struct connection {
@@ -125,25 +125,6 @@ static bool suite_narrow(SSL_CTX *ctx, const subject *s, bool only_tls12)
 
 /* ---- Connections ---- */
 
-static bool certificate_use(SSL_CTX *ctx)
-{
-    EVP_PKEY *key = EVP_PKEY_Q_keygen(reference_context(), NULL, "EC", "P-256");
-    X509 *certificate = X509_new_ex(reference_context(), NULL);
-    X509_NAME *name = certificate == NULL ? NULL : X509_get_subject_name(certificate);
-    bool done = key != NULL && name != NULL && X509_set_version(certificate, X509_VERSION_3) &&
-                X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const uint8_t *)"bench", -1, -1, 0) &&
-                X509_set_issuer_name(certificate, name) && X509_set_pubkey(certificate, key) &&
-                ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1) &&
-                X509_gmtime_adj(X509_getm_notBefore(certificate), 0) != NULL &&
-                X509_gmtime_adj(X509_getm_notAfter(certificate), 24 * 3600) != NULL &&
-                X509_sign(certificate, key, EVP_sha256()) > 0 &&
-                SSL_CTX_use_certificate(ctx, certificate) > 0 && SSL_CTX_use_PrivateKey(ctx, key) > 0;
-
-    X509_free(certificate);
-    EVP_PKEY_free(key);
-    return done;
-}
-
 static SSL_CTX *context_new(const SSL_METHOD *method, const contestant *who, const subject *s)
 {
     OSSL_LIB_CTX *library = context_of(who);
@@ -241,7 +222,7 @@ static runner *runner_make(const contestant *who, const workload *load, bool at_
     l->client_ctx = context_new(TLS_client_method(), who, load->subject);
     l->server_ctx = context_new(TLS_server_method(), who, load->subject);
     if (l->payload == NULL || l->received == NULL || l->client_ctx == NULL || l->server_ctx == NULL ||
-        !certificate_use(l->server_ctx))
+        !certificate_use(l->server_ctx, false))
         goto failed;
     for (size_t i = 0; i < connections; i++)
         if (!connection_make(l, &l->connections[i]))

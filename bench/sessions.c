@@ -76,6 +76,20 @@ static void help_print(void)
            BATCH_MAX, ROUNDS_DEFAULT, ROUNDS_QUICK);
 }
 
+static bool suite_wanted(size_t index)
+{
+    return options.suite == NULL || strstr(sealane_suite_find(suites[index])->name, options.suite) != NULL;
+}
+
+static bool any_suite_wanted(void)
+{
+    for (size_t i = 0; i < SUITES; i++)
+        if (suite_wanted(i))
+            return true;
+    fprintf(stderr, PROGRAM ": --suite %s: none of the suites has that in its name\n", options.suite);
+    return false;
+}
+
 /* 1: run, 0: done, -1: wrong. */
 static int options_read(int argc, char **argv)
 {
@@ -139,7 +153,7 @@ static int options_read(int argc, char **argv)
         fprintf(stderr, PROGRAM ": what is %s? --help tells what can be said\n", argv[optind]);
         return -1;
     }
-    return 1;
+    return any_suite_wanted() ? 1 : -1;
 }
 
 /* ---- The run ---- */
@@ -149,7 +163,7 @@ static bool suite_measure(size_t index)
     const sealane_suite *suite = sealane_suite_find(suites[index]);
     size_t rounds = options.rounds / ADOPTION_PART + 1;
 
-    if (options.suite != NULL && strstr(suite->name, options.suite) == NULL)
+    if (!suite_wanted(index))
         return true;
     fprintf(stderr, "[%zu/%zu] %s\n", index + 1, SUITES, suite->name);
     for (size_t b = 0; b < options.batch_count; b++)

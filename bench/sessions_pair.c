@@ -4,27 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <openssl/evp.h>
-#include <openssl/x509.h>
+#include "certificate.h"
 #include "records_reference.h"
-
-static bool certificate_use(SSL_CTX *ctx, const char *type)
-{
-    EVP_PKEY *key = strcmp(type, "RSA") == 0
-                        ? EVP_PKEY_Q_keygen(reference_context(), NULL, "RSA", (size_t)2048)
-                        : EVP_PKEY_Q_keygen(reference_context(), NULL, "EC", "P-256");
-    X509 *certificate = X509_new_ex(reference_context(), NULL);
-    bool done = key != NULL && certificate != NULL && X509_set_version(certificate, X509_VERSION_3) &&
-                X509_set_pubkey(certificate, key) &&
-                X509_gmtime_adj(X509_getm_notBefore(certificate), 0) != NULL &&
-                X509_gmtime_adj(X509_getm_notAfter(certificate), 24 * 3600) != NULL &&
-                X509_sign(certificate, key, EVP_sha256()) > 0 &&
-                SSL_CTX_use_certificate(ctx, certificate) > 0 && SSL_CTX_use_PrivateKey(ctx, key) > 0;
-
-    X509_free(certificate);
-    EVP_PKEY_free(key);
-    return done;
-}
 
 static SSL_CTX *context_new(int side, const sealane_suite *suite)
 {
@@ -42,7 +23,7 @@ static SSL_CTX *context_new(int side, const sealane_suite *suite)
                                              : SSL_CTX_set_cipher_list(ctx, suite->openssl_name)) == 1 &&
            sealane_takeover_prepare(ctx);
     if (done && side == PAIR_SERVER)
-        done = certificate_use(ctx, strstr(suite->name, "RSA") != NULL ? "RSA" : "EC");
+        done = certificate_use(ctx, strstr(suite->name, "RSA") != NULL);
     if (done)
         return ctx;
     SSL_CTX_free(ctx);

@@ -67,8 +67,8 @@ static sealane_result key_update_take(sealane_session *s, bool ends_record)
         return session_fail(s, SEALANE_RECORD, ALERT_ILLEGAL_PARAMETER, "a KeyUpdate of an unknown kind");
     if (session_idle_count(s) != SEALANE_OK)
         return SEALANE_RECORD;
-    /* One answer serves all that asked before it is sent. After our close_notify there is none. */
-    s->renew_due |= request == 1 && !s->closed;
+    /* One answer serves all that asked before it is sent. */
+    s->renew_due |= request == 1;
     s->asked = false;
     return session_key_renew(s, SEALANE_OPENING);
 }
@@ -106,7 +106,7 @@ static sealane_result header12_take(sealane_session *s)
         return unexpected(s);
     if (body_len(s) > (s->server ? HELLO_MAX : 0))
         return session_fail(s, SEALANE_RECORD, ALERT_DECODE_ERROR, "a hello of the wrong length");
-    s->warning_due = !s->closed;
+    s->warning_due = true;
     s->message_left = (uint32_t)body_len(s);
     s->message_have = 0;
     return session_idle_count(s);

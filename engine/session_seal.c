@@ -100,7 +100,7 @@ static size_t padding_of(const sealane_session *s, size_t len)
     if (s->pad_block < 2)
         return 0;
     over = len % s->pad_block;
-    padding = over > 0 || len == 0 ? s->pad_block - over : 0;
+    padding = over > 0 ? s->pad_block - over : 0;
     return padding < most ? padding : most;
 }
 

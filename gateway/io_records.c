@@ -61,6 +61,24 @@ static void batch_count(struct batch *b, _Atomic uint64_t *batches, _Atomic uint
     atomic_fetch_add_explicit(connections, b->count, memory_order_relaxed);
 }
 
+/* What `in` holds, to the end of `out`. */
+static void batch_add(struct batch *b, struct io *io, const struct buffer *in, struct buffer *out)
+{
+    size_t room;
+    uint8_t *to = buffer_reserve(&io->loop->buffers, out, &room);
+
+    if (to == NULL) {
+        io_break(io, "out of memory");
+        return;
+    }
+    b->of[b->count] = io;
+    b->ops[b->count++] = (sealane_session_op){.session = io->session,
+                                              .in = buffer_bytes(in),
+                                              .in_len = buffer_length(in),
+                                              .out = to,
+                                              .out_size = room};
+}
+
 /* The connection has failed: the alert goes out before the owner hears of it, who will most likely abort it. */
 static void fail(struct io *io)
 {
@@ -78,22 +96,8 @@ static void fail(struct io *io)
 
 static void open_add(struct batch *b, struct io *io)
 {
-    size_t room;
-    uint8_t *to;
-
-    if (io->session == NULL || io->stage != STAGE_OPEN || io->ended || buffer_length(&io->net_in) == 0)
-        return;
-    to = buffer_reserve(&io->loop->buffers, &io->text_in, &room);
-    if (to == NULL) {
-        io_break(io, "out of memory");
-        return;
-    }
-    b->of[b->count] = io;
-    b->ops[b->count++] = (sealane_session_op){.session = io->session,
-                                              .in = buffer_bytes(&io->net_in),
-                                              .in_len = buffer_length(&io->net_in),
-                                              .out = to,
-                                              .out_size = room};
+    if (io->session != NULL && io->stage == STAGE_OPEN && !io->ended && buffer_length(&io->net_in) > 0)
+        batch_add(b, io, &io->net_in, &io->text_in);
 }
 
 /* True if something came of it. */
@@ -155,22 +159,8 @@ static bool has_words(const struct io *io)
 
 static void seal_add(struct batch *b, struct io *io)
 {
-    size_t room;
-    uint8_t *to;
-
-    if (io->session == NULL || !has_words(io) || buffer_room(&io->net_out) < RECORD_ROOM)
-        return;
-    to = buffer_reserve(&io->loop->buffers, &io->net_out, &room);
-    if (to == NULL) {
-        io_break(io, "out of memory");
-        return;
-    }
-    b->of[b->count] = io;
-    b->ops[b->count++] = (sealane_session_op){.session = io->session,
-                                              .in = buffer_bytes(&io->text_out),
-                                              .in_len = buffer_length(&io->text_out),
-                                              .out = to,
-                                              .out_size = room};
+    if (io->session != NULL && has_words(io) && buffer_room(&io->net_out) >= RECORD_ROOM)
+        batch_add(b, io, &io->text_out, &io->net_out);
 }
 
 /* True if something came of it. */

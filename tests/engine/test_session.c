@@ -230,6 +230,15 @@ static void test_padding_of_ours(void)
         CU_ASSERT_EQUAL(op.produced, 5 + padded + 1 + 16);
     }
     match_end(&m);
+
+    /* Not beyond the length agreed upon. */
+    match_begin(&m, AES128_13, true, 1000);
+    sealane_session_pad(m.session, 300);
+    sealane_session_op op = {
+        .session = m.session, .in = data, .in_len = 950, .out = out, .out_size = sizeof(out)};
+    sealane_sessions_seal(&op, 1);
+    CU_ASSERT_EQUAL(op.produced, 5 + 1000 + 1 + 16);
+    match_end(&m);
 }
 
 /* Many sessions of all kinds in one call, some of which fail, one of which has nothing: each is on its own. */

@@ -144,6 +144,14 @@ static void test_tickets_of_a_client(void)
     CU_ASSERT_EQUAL(m.ends, 1);
     match_end(&m);
 
+    /* Nor behind part of a KeyUpdate, of which libssl must not hear. */
+    match_begin(&m, AES128_13, false, 0);
+    match_send(&m, SEALANE_HANDSHAKE, "\x18\0\0\1", 4);
+    CU_ASSERT_EQUAL(match_receive(&m), SEALANE_OK);
+    CU_ASSERT_EQUAL(m.tickets, 0);
+    CU_ASSERT_EQUAL(m.ends, 1);
+    match_end(&m);
+
     /* Nor behind an alert, whatever it says. */
     match_begin(&m, AES128_13, false, 0);
     match_send(&m, SEALANE_ALERT, "\1\x5a", 2);
@@ -256,6 +264,33 @@ static void test_close_notify(void)
     }
 }
 
+/* RFC 8446 6.1: nothing follows our close_notify, whatever the peer asks for. */
+static void test_nothing_is_said_after_close_notify(void)
+{
+    static heard said[2];
+
+    for (int version12 = 0; version12 <= 1; version12++) {
+        match_begin(&m, version12 ? AES128_12 : AES128_13, true, 0);
+        sealane_session_close(m.session);
+        CU_ASSERT_EQUAL(match_say(&m, NULL, 0, said, COUNT(said)), 1);
+        if (version12)
+            match_send(&m, SEALANE_HANDSHAKE, "\1\0\0\0", 4);
+        else
+            match_send_key_update(&m, 1);
+        match_send(&m, SEALANE_APPLICATION_DATA, "x", 1);
+        CU_ASSERT_EQUAL(match_receive(&m), SEALANE_OK);
+        CU_ASSERT_EQUAL(m.got_len, 1);
+        CU_ASSERT(!sealane_session_wants_seal(m.session));
+        CU_ASSERT(!sealane_session_renew(m.session, false));
+        CU_ASSERT_EQUAL(match_say(&m, NULL, 0, said, COUNT(said)), 0);
+        match_send(&m, SEALANE_ALERT, "\1", 1); /* nor an alert for what is wrong now */
+        CU_ASSERT_EQUAL(match_receive(&m), SEALANE_RECORD);
+        CU_ASSERT_EQUAL(sealane_session_alert_sent(m.session), -1);
+        CU_ASSERT_EQUAL(match_say(&m, NULL, 0, said, COUNT(said)), 0);
+        match_end(&m);
+    }
+}
+
 /* ---- Floods and limits ---- */
 
 static void test_floods_are_bounded(void)
@@ -313,6 +348,39 @@ static void test_keys_renew_by_themselves(void)
     match_end(&m);
 }
 
+static void test_a_peer_is_asked_once(void)
+{
+    static heard said[2];
+
+    match_begin(&m, AES128_13, true, 0);
+    CU_ASSERT(sealane_session_renew(m.session, true));
+    CU_ASSERT_EQUAL(match_say(&m, NULL, 0, said, COUNT(said)), 1);
+    m.session->open_key->sequence = m.seal->sequence = m.session->open_key->seal_limit - 2;
+    match_send(&m, SEALANE_APPLICATION_DATA, "x", 1);
+    CU_ASSERT_EQUAL(match_receive(&m), SEALANE_OK);
+    CU_ASSERT(!sealane_session_wants_seal(m.session));
+    match_send_key_update(&m, 0); /* it did; its next key is another matter */
+    CU_ASSERT_EQUAL(match_receive(&m), SEALANE_OK);
+    m.session->open_key->sequence = m.seal->sequence = m.session->open_key->seal_limit - 2;
+    match_send(&m, SEALANE_APPLICATION_DATA, "x", 1);
+    CU_ASSERT_EQUAL(match_receive(&m), SEALANE_OK);
+    CU_ASSERT(sealane_session_wants_seal(m.session));
+    match_end(&m);
+}
+
+/* Whatever the caller offers with it: an alert comes first, and nothing behind it. */
+static void test_an_alert_comes_before_data(void)
+{
+    static heard said[2];
+
+    match_begin(&m, AES128_13, true, 0);
+    match_send(&m, SEALANE_HANDSHAKE, "\1\0\0\1\0", 5);
+    CU_ASSERT_EQUAL(match_receive(&m), SEALANE_RECORD);
+    CU_ASSERT_EQUAL(match_say(&m, "data", 4, said, COUNT(said)), 1);
+    CU_ASSERT_EQUAL(said[0].type, SEALANE_ALERT);
+    match_end(&m);
+}
+
 static void test_worn_in_tls12(void)
 {
     static heard said[2];
@@ -349,8 +417,11 @@ int main(void)
         {"renegotiation is refused", test_renegotiation_is_refused},
         {"alerts", test_alerts},
         {"close_notify", test_close_notify},
+        {"nothing is said after close_notify", test_nothing_is_said_after_close_notify},
         {"floods are bounded", test_floods_are_bounded},
         {"keys renew by themselves", test_keys_renew_by_themselves},
+        {"a peer is asked once", test_a_peer_is_asked_once},
+        {"an alert comes before data", test_an_alert_comes_before_data},
         {"worn, in TLS 1.2", test_worn_in_tls12},
         CU_TEST_INFO_NULL,
     };

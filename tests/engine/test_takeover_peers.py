@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
 from ports import free_port  # noqa: E402 (of the tests of all rooms)
+from tls_by_hand import TlsByHand  # noqa: E402
 
 ECHO, CLIENT = sys.argv[1:3]
 LONG = "long" in sys.argv[3:]
@@ -239,33 +240,16 @@ class Server(Peers):
     def test_a_broken_record_is_answered_with_an_alert(self):
         """What a changed bit on the wire comes to, as a client sees it."""
         port = self.echo()
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        tls = context.wrap_bio(incoming, outgoing)
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as raw:
-            def pump(action):
-                while True:
-                    try:
-                        result = action()
-                        raw.sendall(outgoing.read())
-                        return result
-                    except ssl.SSLWantReadError:
-                        raw.sendall(outgoing.read())
-                        piece = raw.recv(65536)
-                        if not piece:
-                            raise
-                        incoming.write(piece)
-
-            pump(tls.do_handshake)
-            pump(lambda: tls.write(b"good"))
-            self.assertEqual(pump(lambda: tls.read(100)), b"good")
-            tls.write(b"broken on its way")
-            record = bytearray(outgoing.read())
-            record[-1] ^= 1
-            raw.sendall(record)
+            peer = TlsByHand(raw, context)
+            peer.handshake()
+            peer.write(b"good")
+            self.assertEqual(peer.read(), b"good")
+            peer.write_broken(b"broken on its way")
             with self.assertRaisesRegex(ssl.SSLError, "(?i)bad.record.mac"):
-                pump(lambda: tls.read(100))
+                peer.read()
 
 
 class Client(Peers):

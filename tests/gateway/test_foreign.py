@@ -127,6 +127,10 @@ class WithPostfix(RoutesTest):
         line = gateway.wait_line("transaction")
         self.assertEqual((line["result"], line["tls_achieved"], line["next_hop_tls_achieved"]),
                          ("delivered", "encrypt", "verify"))
+        gateway.stop()
+        stopped = gateway.events("stopped")[-1]  # Postfix as peer of the engine's sessions, as client and as server
+        self.assertEqual(stopped["takeovers"], stopped["handshakes"] + stopped["hop_handshakes"])
+        self.assertGreaterEqual(stopped["hop_handshakes"], 1)
 
     def start_queue(self, routes):
         """A gateway whose queue is a Postfix that sends everything back through it."""
