@@ -231,7 +231,6 @@ sealane_result session_fail(sealane_session *s, sealane_result result, int alert
         return result;
     s->reason = reason;
     s->result = (uint8_t)result;
-    s->closing = s->renew_due = s->warning_due = false;
     if (!s->closed) { /* nothing may follow close_notify: RFC 8446 6.1 */
         s->alert_sent = (int16_t)alert;
         s->alert_due = alert >= 0;
@@ -244,7 +243,7 @@ sealane_result session_fail(sealane_session *s, sealane_result result, int alert
 
 void sealane_session_close(sealane_session *s)
 {
-    s->closing = !s->closed && s->reason == NULL;
+    s->closing = true;
 }
 
 bool sealane_session_renew(sealane_session *s, bool of_peer)

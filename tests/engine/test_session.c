@@ -231,6 +231,23 @@ static void test_padding_of_ours(void)
     }
     match_end(&m);
 
+    /* However large the block is, and not at all in TLS 1.2. */
+    match_begin(&m, AES128_13, true, 0);
+    sealane_session_pad(m.session, 70000);
+    sealane_session_op large = {
+        .session = m.session, .in = data, .in_len = 1, .out = out, .out_size = sizeof(out)};
+    sealane_sessions_seal(&large, 1);
+    CU_ASSERT_EQUAL(large.produced, 5 + SEALANE_PLAINTEXT_MAX + 1 + 16);
+    match_end(&m);
+    match_begin(&m, AES128_12, true, 0);
+    sealane_session_pad(m.session, 256);
+    large.session = m.session;
+    sealane_sessions_seal(&large, 1);
+    CU_ASSERT_EQUAL(large.produced, 5 + 8 + 1 + 16);
+    /* RFC 5288 3: the explicit nonce goes on behind that of the last record, which was 0. */
+    CU_ASSERT_EQUAL(memcmp(out + 5, "\0\0\0\0\0\0\0\1", 8), 0);
+    match_end(&m);
+
     /* Not beyond the length agreed upon. */
     match_begin(&m, AES128_13, true, 1000);
     sealane_session_pad(m.session, 300);
@@ -338,7 +355,53 @@ static void test_arguments(void)
     CU_ASSERT_EQUAL(sealane_session_new(&s, &p), SEALANE_UNSUPPORTED);
     p.suite = sealane_suite_find(AES128_12);
     CU_ASSERT_EQUAL(sealane_session_new(&s, &p), SEALANE_FORGED); /* that is no record */
+    p.sealed = 0;
+    CU_ASSERT_EQUAL(sealane_session_new(&s, &p), SEALANE_ARGUMENT); /* a last one of none */
+    p.last_opened = match_master;
+    p.last_opened_len = p.sealed = 1;
+    CU_ASSERT_EQUAL(sealane_session_new(&s, &p), SEALANE_ARGUMENT);
+    p.last_opened = p.last_sealed = NULL;
+    CU_ASSERT_EQUAL(sealane_session_new(&s, &p),
+                    SEALANE_ARGUMENT); /* nothing that TLS 1.2's nonces go on behind */
     CU_ASSERT_PTR_NULL(s);
+}
+
+/* ---- Proof ---- */
+
+/* A client that has opened one record, which held that. */
+static sealane_result proven_by(uint8_t type, const void *payload, size_t len, bool flipped)
+{
+    sealane_session_params p = {.suite = sealane_suite_find(AES128_13),
+                                .client_secret = match_secrets[0],
+                                .server_secret = match_secrets[1],
+                                .secret_len = 32,
+                                .opened = 1};
+    uint8_t record[100];
+    sealane_session *s = NULL;
+    sealane_result result;
+
+    match_begin(&m, AES128_13, false, 0);
+    p.last_opened_len = match_seal(&m, type, payload, len, 0, record);
+    p.last_opened = record;
+    record[p.last_opened_len - 1] ^= flipped;
+    result = sealane_session_new(&s, &p);
+    CU_ASSERT_EQUAL(s != NULL, result == SEALANE_OK);
+    sealane_session_free(s);
+    match_end(&m);
+    return result;
+}
+
+/* Behind whole tickets and data both sides are where the counts say; behind all else they may be elsewhere. */
+static void test_last_records_that_prove(void)
+{
+    CU_ASSERT_EQUAL(proven_by(SEALANE_APPLICATION_DATA, "data", 4, false), SEALANE_OK);
+    CU_ASSERT_EQUAL(proven_by(SEALANE_APPLICATION_DATA, "data", 4, true), SEALANE_FORGED);
+    CU_ASSERT_EQUAL(proven_by(SEALANE_HANDSHAKE, "\4\0\0\1\0\4\0\0\0", 9, false), SEALANE_OK);
+    CU_ASSERT_EQUAL(proven_by(SEALANE_HANDSHAKE, "\4\0\0\2\0", 5, false), SEALANE_RECORD);
+    CU_ASSERT_EQUAL(proven_by(SEALANE_HANDSHAKE, "\4\0\0\1\0\4", 6, false), SEALANE_RECORD);
+    CU_ASSERT_EQUAL(proven_by(SEALANE_HANDSHAKE, "\x18\0\0\1\0", 5, false), SEALANE_RECORD);
+    CU_ASSERT_EQUAL(proven_by(SEALANE_HANDSHAKE, "\4\0\0\1\0\x18\0\0\1\0", 10, false), SEALANE_RECORD);
+    CU_ASSERT_EQUAL(proven_by(SEALANE_ALERT, "\1\x5a", 2, false), SEALANE_RECORD);
 }
 
 /* ---- Long ---- */
@@ -407,6 +470,7 @@ int main(void)
         {"a batch of all kinds", test_batch_of_all_kinds},
         {"tiny records of a neighbour", test_tiny_records_of_a_neighbour},
         {"arguments", test_arguments},
+        {"last records that prove", test_last_records_that_prove},
         {"100,000 records", test_100000_records},
         {"100,000 KeyUpdates", test_100000_key_updates},
         CU_TEST_INFO_NULL,

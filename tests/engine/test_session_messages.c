@@ -144,6 +144,16 @@ static void test_tickets_of_a_client(void)
     CU_ASSERT_EQUAL(m.ends, 1);
     match_end(&m);
 
+    /* The end is told once, at the latest with the session's own. */
+    match_begin(&m, AES128_13, false, 0);
+    match_end(&m);
+    match_begin(&m, AES128_13, false, 0);
+    match_send(&m, SEALANE_HANDSHAKE, "\1\0\0\0", 4);
+    CU_ASSERT_EQUAL(match_receive(&m), SEALANE_RECORD);
+    CU_ASSERT_EQUAL(m.ends, 1);
+    CU_ASSERT(!sealane_session_renew(m.session, true)); /* nor is there anything to renew */
+    match_end(&m);
+
     /* Nor behind part of a KeyUpdate, of which libssl must not hear. */
     match_begin(&m, AES128_13, false, 0);
     match_send(&m, SEALANE_HANDSHAKE, "\x18\0\0\1", 4);
@@ -386,6 +396,10 @@ static void test_worn_in_tls12(void)
     static heard said[2];
     uint8_t out[64];
 
+    match_begin(&m, AES128_13, true, 0);
+    m.session->seal_key->sequence = m.session->seal_key->seal_limit - 2;
+    CU_ASSERT(!sealane_session_is_worn(m.session)); /* it renews */
+    match_end(&m);
     match_begin(&m, AES128_12, true, 0);
     CU_ASSERT(!sealane_session_is_worn(m.session));
     CU_ASSERT(!sealane_session_renew(m.session, false));
