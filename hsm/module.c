@@ -407,6 +407,7 @@ static hsm_status rescan_step(struct module *m, struct module_live *live, void *
     if (!rescan_claim(m, live, dead))
         return HSM_E_BUSY;
     (void)m->functions->C_Finalize(NULL);
+    live->dead_since = 0; /* the next connection dies at another time */
     hsm_status status = restart_step(m, live, arg, err);
     gate_disclaim();
     return status;

@@ -147,6 +147,24 @@ static void losses_are_repaired(void)
     end();
 }
 
+/* SoftHSM2 uses libcrypto on this thread: what fails there is not to be found among the caller's own errors. */
+static void errors_of_the_module_stay_its_own(void)
+{
+    uint8_t in[256], out[256];
+    size_t len = sizeof(out);
+    start_with((hsm_settings){.caller_thread = HSM_ALL}, "rsa");
+    CU_ASSERT(comes_to_own_thread());
+    memset(in, 0xff, sizeof(in)); /* not less than the modulus */
+    ERR_clear_error();
+    ERR_raise(ERR_LIB_USER, 7);
+    CU_ASSERT_NOT_EQUAL(
+        hsm_operate(key, &(hsm_mechanism){.scheme = HSM_RSA_RAW}, in, sizeof(in), out, &len, NULL), HSM_OK);
+    CU_ASSERT_EQUAL(counted->signer, (uint64_t)gettid());
+    CU_ASSERT_EQUAL(ERR_GET_REASON(ERR_peek_last_error()), 7);
+    ERR_clear_error();
+    end();
+}
+
 /* What cannot be repaired is told once, and not tried again. */
 static void errors_are_told(void)
 {
@@ -287,6 +305,7 @@ static const CU_TestInfo tests[] = {
     {"a signature takes two calls", a_signature_takes_two_calls},
     {"losses are repaired", losses_are_repaired},
     {"errors are told", errors_are_told},
+    {"errors of the module stay its own", errors_of_the_module_stay_its_own},
     {"others are told that he hangs", others_are_told_that_he_hangs},
     {"waiting callers get their turn", waiting_callers_get_their_turn},
     {"many threads survive losses", many_threads_survive_losses},

@@ -75,7 +75,31 @@ static void long_digest_is_cut_to_the_order(void)
     hsm *h = fixture_hsm();
     hsm_key *key = find_key(h, "p256");
     CU_ASSERT(sign_and_verify(key, HSM_ECDSA, HSM_SHA512, NULL));
+    CU_ASSERT_EQUAL(counted->input, 32); /* SoftHSM2 would cut it, too; others refuse it */
     hsm_key_free(key);
+    key = find_key(h, "p521");
+    CU_ASSERT(sign_and_verify(key, HSM_ECDSA, HSM_SHA512, NULL));
+    CU_ASSERT_EQUAL(counted->input, 64);
+    hsm_key_free(key);
+    hsm_free(h);
+}
+
+/* An answer of a length that no signature of the key has is none. */
+static void an_answer_of_the_wrong_length_is_refused(void)
+{
+    static const char *const keys[] = {"p256", "rsa"};
+    static const char *const says[] = {"63 bytes instead of 64", "255 bytes instead of 256"};
+    hsm *h = fixture_hsm();
+    for (int i = 0; i < 2; i++) {
+        hsm_error err = {0};
+        hsm_key *key = find_key(h, keys[i]);
+        counted->sign_cut = 1;
+        CU_ASSERT_EQUAL(sign_any(key, &err), HSM_E_TOKEN);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.text, says[i]));
+        counted->sign_cut = 0;
+        CU_ASSERT_EQUAL(sign_any(key, &err), HSM_OK);
+        hsm_key_free(key);
+    }
     hsm_free(h);
 }
 
@@ -317,13 +341,16 @@ static void token_that_does_not_answer_times_out(void)
 
 /* ---- The token's limits ---- */
 
-/* Submits many operations, waits until so many are at work at once, and sees all of them signed. */
+/*
+ * Submits many operations, waits until so many are at work at once, and sees all of them signed. Who has been told that
+ * there is no session does not ask again for each operation.
+ */
 static void expect_at_work(unsigned expected)
 {
-    enum { JOBS = 12 };
+    enum { JOBS = 12, MORE = 8 };
     hsm *h = fixture_hsm();
     hsm_key *key = find_key(h, "p256");
-    hsm_job *jobs[JOBS] = {0};
+    hsm_job *jobs[JOBS + MORE] = {0};
     hsm_counters counters;
     counted->hold = 1;
     for (int i = 0; i < JOBS; i++)
@@ -333,10 +360,14 @@ static void expect_at_work(unsigned expected)
         hsm_counters_read(h, &counters);
     while (counters.queued != JOBS - expected);
     CU_ASSERT_EQUAL(counted->held, expected);
+    uint64_t asked = counted->sessions;
+    int all = expected < JOBS ? JOBS + MORE : JOBS;
+    for (int i = JOBS; i < all; i++)
+        CU_ASSERT_EQUAL(submit(key, NULL, &jobs[i], NULL), HSM_OK);
     CU_ASSERT_EQUAL(counted->open, counters.sessions);
     CU_ASSERT(expected == JOBS || counters.sessions == expected);
     counted->hold = 0;
-    for (int i = 0; i < JOBS; i++) {
+    for (int i = 0; i < all; i++) {
         uint8_t sig[HSM_OUTPUT_MAX];
         size_t len = sizeof(sig);
         hsm_error err = {0};
@@ -345,6 +376,7 @@ static void expect_at_work(unsigned expected)
             fprintf(stderr, "%s\n", err.text);
         CU_ASSERT_EQUAL(status, HSM_OK);
     }
+    CU_ASSERT_EQUAL(counted->sessions, asked);
     hsm_key_free(key);
     hsm_free(h);
 }
@@ -372,6 +404,7 @@ static const CU_TestInfo tests[] = {
     {"the token made the signatures", the_token_made_the_signatures},
     {"a key that wants the PIN each time signs", key_that_wants_the_pin_each_time_signs},
     {"a long digest is cut to the order", long_digest_is_cut_to_the_order},
+    {"an answer of the wrong length is refused", an_answer_of_the_wrong_length_is_refused},
     {"impossible requests are refused before the token", impossible_requests_are_refused_before_the_token},
     {"a small buffer is refused", small_buffer_is_refused},
     {"two threads sign 10,000 times each", two_threads_sign_10000_times_each},

@@ -145,6 +145,7 @@ static CK_RV count_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR in, CK_ULONG in_l
                         CK_ULONG_PTR sig_len)
 {
     count->signer = (uint64_t)gettid();
+    count->input = in_len;
     sign_hold();
     sign_delay();
     CK_RV ordered = (CK_RV)atomic_exchange(&count->sign_answer, 0);
@@ -153,6 +154,8 @@ static CK_RV count_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR in, CK_ULONG in_l
     CK_RV rv = real.C_Sign(session, in, in_len, sig, sig_len);
     if (rv == CKR_OK && sig) /* without a buffer it only tells the length */
         atomic_fetch_add(sign_counter(session), 1);
+    if (rv == CKR_OK)
+        *sig_len -= (CK_ULONG)count->sign_cut;
     return rv;
 }
 

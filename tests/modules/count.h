@@ -38,8 +38,10 @@ struct count_file {
     count_field open; /* sessions open now; right for one token in one process */
     /* One more order. */
     count_field sign_delay_us; /* C_Sign waits so long first, as if the token were far away */
-    /* One more count. */
+    count_field sign_cut;      /* C_Sign says that its answer is so many bytes shorter than it is */
+    /* More counts. */
     count_field finds;  /* calls of C_FindObjectsInit */
+    count_field input;  /* bytes that the last C_Sign was given */
     count_field signer; /* the thread, by its gettid(2), that has called C_Sign last */
 };
 
