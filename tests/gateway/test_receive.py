@@ -53,6 +53,23 @@ class Names(ReceiveTest):
         lines = [gateway.wait_line("transaction", n + 1) for n in range(9)]
         self.assertEqual([line["key"] for line in lines[:2]], ["EC", "RSA"])
 
+    def test_names_that_are_none(self):
+        """They are as good as no name, or the end of that handshake; the next one goes."""
+        gateway = self.start_receive()
+        context = client_context(self.certificates)
+        for name in (b"..ay.test", b"*.way.tst", b".........", b"%n%n%n%n%", b"a\r\nb.test", b"\xff\xfe\xfd\xfcabcde", b"\0\0\0\0.test"):
+            with self.subTest(name):
+                outgoing = ssl.MemoryBIO()
+                tls = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="abcd.test")
+                self.assertRaises(ssl.SSLWantReadError, tls.do_handshake)
+                peer = greeted(gateway.port)
+                peer.ask("STARTTLS")
+                peer.send(outgoing.read().replace(b"abcd.test", name))
+                answer = peer.socket.recv(1)
+                self.assertIn(answer, (b"\x16",) if b"\0" not in name else (b"\x15",))  # a handshake record, an alert
+                peer.close()
+        self.assertTrue(self.mail(gateway, "b@x.test", peer=secured(gateway.port, self.certificates)).startswith("250 "))
+
     def test_version_suites_and_groups(self):
         gateway = self.start_receive(receive=' min_version = "TLSv1.3"\n suites = "TLS_CHACHA20_POLY1305_SHA256"\n'
                                              ' groups = "P-384"')
@@ -178,6 +195,18 @@ class Clients(ReceiveTest):
     def s_client(self, gateway, *options):
         return subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{gateway.port}", "-starttls", "smtp", *options],
                               input=b"QUIT\r\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE, check=False).stdout
+
+    def test_chain_without_end(self):
+        """A certificate of a client is one message, and bounded: what is longer ends the handshake."""
+        gateway = self.start_receive(receive=' client_certificates = "ask"')
+        chain = os.path.join(self.folder, "chain.pem")
+        with open(self.certificates.ca, encoding="ascii") as one, open(chain, "w", encoding="ascii") as many:
+            many.write(one.read() * 400)
+        for version in ("-tls1_2", "-tls1_3"):
+            with self.subTest(version):
+                self.assertNotIn(b"221 2.0.0", self.s_client(gateway, version, "-ign_eof", "-cert", self.certificates.path("hop.pem"), "-key",
+                                                             self.certificates.path("hop.key"), "-cert_chain", chain))
+        self.assertIn("message", gateway.wait_line("handshake_failed", 2)["reason"])
 
     def test_groups_that_cost_only_us_are_refused(self):
         """D(HE)at, CVE-2002-20001."""

@@ -2,6 +2,7 @@
 """What must not go through does not: bad input from senders, bad next hops, both dying at any point."""
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -424,6 +425,47 @@ class Senders(GatewayTest):
                 else:
                     self.fail("it may drip for ever")
                 peer.close()
+
+    def test_nothing_behind_quit_is_obeyed(self):
+        keeper, port = self.start_hop()
+        gateway = self.start(port)
+        peer = greeted(gateway.port)
+        peer.send("QUIT\r\nMAIL FROM:<evil@client.test>\r\nRCPT TO:<b@hop.test>\r\nDATA\r\n")
+        self.assertEqual(peer.until_closed(), b"221 2.0.0 Bye\r\n")
+        self.expect_nothing_delivered(keeper, gateway)
+
+    def test_no_descriptors_left(self):
+        """Who is there is told 451, who comes waits, the processor rests, and all goes on when somebody leaves."""
+        keeper, port = self.start_hop()
+        gateway = self.start(port)
+        pid = gateway.process.pid
+        held = list(map(int, os.listdir(f"/proc/{pid}/fd")))
+        limit = max(held) + 1 + 3
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
+        inside = [greeted(gateway.port) for _ in range(limit - len(held))]
+        waiting = raw_connect(gateway.port)
+
+        def processor():
+            with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+                return sum(map(int, f.read().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+        before = processor()
+        self.assertEqual(inside[0].ask("MAIL FROM:<a@client.test>")[:3], "250")
+        self.assertEqual(inside[0].ask("RCPT TO:<b@hop.test>")[:9], "451 4.4.1")
+        self.assertIn("Too many open files", self.after_reset(inside[0], gateway)["error"])
+        time.sleep(1)
+        self.assertLess(processor() - before, 0.5)
+        for peer in inside[1:]:
+            peer.close()
+        self.assertTrue(waiting.reply().startswith("220"))
+        envelope(inside[0])
+        inside[0].send(stuffed(MESSAGE))
+        self.assertTrue(inside[0].reply().startswith("250 "))
+        keeper.take()
+
+    def after_reset(self, peer, gateway):
+        self.assertEqual(peer.ask("RSET")[:3], "250")
+        return gateway.wait_line("transaction")
 
     def test_connection_limit(self):
         _, port = self.start_hop()
