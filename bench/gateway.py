@@ -25,17 +25,16 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 SIGN_DELAY = 16  # field of struct count_file behind its magic, tests/modules/count.h
 TICKS = os.sysconf("SC_CLK_TCK")
 
-SCENARIOS = {
-    # name: (options of bench-gateway load, subjects that are compared with sealane, what is divided)
-    "full-4k": (["--size", "4096"], ["postfix-proxy", "postfix-queue", "exim", "haraka"]),
-    "resumed-4k": (["--size", "4096", "--resume"], ["postfix-proxy"]),
-    "ten-64k": (["--size", "65536", "--messages", "10"], ["postfix-proxy", "postfix-queue", "exim", "haraka"]),
-    "ten-4k": (["--size", "4096", "--messages", "10"], ["postfix-proxy"]),
-    "ten-1m": (["--size", "1048576", "--messages", "10"], ["postfix-proxy"]),
-    # Against itself with records = "libssl": what taking connections over brings.
-    "records-1m": (["--size", "1048576", "--messages", "100"], ["sealane-libssl"]),
-    "records-4k": (["--size", "4096", "--messages", "100"], ["sealane-libssl"]),
-}
+WAYS = {"full": [], "resumed": ["--resume"], "ten": ["--messages", "10"]}  # how connections are used
+SIZES = {"4k": 4096, "64k": 65536, "100k": 102400, "1m": 1048576}
+OTHERS = ["postfix-proxy", "postfix-queue", "exim", "haraka"]
+# All of them by name: options of bench-gateway load, and the subjects that are compared with sealane.
+SCENARIOS = {f"{way}-{size}": (["--size", str(count), *options], OTHERS if (way, size) in (("full", "4k"), ("ten", "64k")) else OTHERS[:1])
+             for way, options in WAYS.items() for size, count in SIZES.items()}
+# Against itself with records = "libssl": what taking connections over brings.
+SCENARIOS["records-1m"] = (["--size", "1048576", "--messages", "100"], ["sealane-libssl"])
+SCENARIOS["records-4k"] = (["--size", "4096", "--messages", "100"], ["sealane-libssl"])
+USUAL = ["full-4k", "resumed-4k", "ten-64k", "ten-4k", "ten-1m", "records-1m", "records-4k"]
 
 
 def die(text):
@@ -369,8 +368,12 @@ def main():
     parser.add_argument("--rsa", action="store_true", help="RSA-2048 instead of P-256")
     parser.add_argument("--token", metavar="DIR", help="the gateway's key is in the token that tests/support/make_token made in DIR")
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}, half-load, idle, idle-libssl, slow-token (with --token); all without any")
+    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}, half-load, idle, idle-libssl, slow-token (with --token); without any: "
+                        f"{', '.join(USUAL)} and what can be done of the others")
     options = parser.parse_args()
+    for name in options.scenarios:
+        if name not in (*SCENARIOS, "half-load", "idle", "idle-libssl", "slow-token"):
+            parser.error(f"there is no scenario {name}")
     options.key_type = ["rsa:2048"] if options.rsa else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     options.peers = find_peers()
     postfix = "postfix-proxy" in options.peers
@@ -378,7 +381,7 @@ def main():
           f"{', '.join(name for name in PEERS if name not in options.peers) or 'none'}")
     bench, rows = Bench(options), []
     try:
-        for name in options.scenarios or [*SCENARIOS, *(["half-load"] if postfix else []), *(["idle"] if options.idle else []),
+        for name in options.scenarios or [*USUAL, *(["half-load"] if postfix else []), *(["idle"] if options.idle else []),
                                             *(["slow-token"] if options.token else [])]:
             if name == "half-load":
                 half_load(bench, rows)

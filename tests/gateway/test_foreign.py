@@ -237,6 +237,21 @@ class Scanners(RoutesTest):
                 self.assertIn("Handshake was completed", done.stdout)
                 self.assertIn("The certificate is trusted", done.stdout)
 
+    @needs("swaks")
+    def test_swaks(self):
+        """Both versions of TLS, with and without pipelining; and in the clear where nothing else is said."""
+        gateway = self.start_open()
+        message = "Subject: swaks\n\n.dot\n..\nHallo\n"
+        for options in (["--tls", "--tls-protocol", "tlsv1_2"], ["--tls", "--tls-protocol", "tlsv1_3", "--pipeline"], []):
+            with self.subTest(options):
+                done = run("swaks", "--server", f"127.0.0.1:{gateway.port}", "--from", "a@client.test", "--to", "b@hop.test,c@hop.test",
+                           "--helo", "client.test", "--data", message, *options)
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+                taken = self.keeper.take()
+                self.assertEqual(taken["recipients"], ["b@hop.test", "c@hop.test"])
+                self.assertTrue(taken["content"].endswith(b"Subject: swaks\r\n\r\n.dot\r\n..\r\nHallo\r\n\r\n"), taken["content"])
+                self.assertEqual(b"with ESMTPS" in taken["content"], "--tls" in options)
+
     @needs("posttls-finger")
     def test_posttls_finger(self):
         gateway = self.start_open()

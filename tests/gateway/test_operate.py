@@ -2,13 +2,17 @@
 """Operating the gateway: reload, drain, sealanectl, metrics, systemd's words and sockets, probe."""
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+import unittest
 import urllib.request
+from pathlib import Path
 
 from dns import Dns
 from support import (GATEWAY, PATIENCE, Gateway, GatewayTest, Keeper, NextHop, client_context, free_port, greeted, main,
@@ -267,6 +271,26 @@ class Systemd(OperateTest):
         self.assertEqual(gateway.stop(), 0)
         while b"STOPPING=1" not in said:
             said += words.recv(4096) + b"\n"
+
+    @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd is not installed")
+    def test_units_are_understood_and_the_sandbox_is_tight(self):
+        top = Path(__file__).resolve().parents[2]
+        built = Path(SEALANECTL).parent / "sealane-gateway.service"
+        text = re.sub(r"(?m)/\S+/(sealane-gateway|sealanectl)(?= )", lambda m: {"sealanectl": SEALANECTL}.get(m[1], GATEWAY),
+                      built.read_text(encoding="utf-8"))
+        self.assertIn(f"ExecStart={GATEWAY} run -c ", text)
+        units = Path(self.folder)
+        (units / built.name).write_text(text, encoding="utf-8")
+        shutil.copy(top / "gateway/systemd/sealane-gateway.socket", units)
+
+        def analyze(*arguments):
+            return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+        for unit in units.glob("sealane-gateway.*"):
+            said = analyze("verify", "--man=no", str(unit))
+            self.assertEqual([line for line in said.stderr.splitlines() if "sealane-gateway" in line], [])
+        said = analyze("security", "--offline=true", "--threshold=20", str(units / built.name))
+        self.assertEqual(said.returncode, 0, said.stdout + said.stderr)
 
     def test_socket_that_is_handed_in(self):
         keeper, port = self.start_hop()

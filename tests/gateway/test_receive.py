@@ -218,6 +218,16 @@ class Clients(ReceiveTest):
             with self.subTest(group):
                 self.assertIn(b"221 2.0.0", self.s_client(gateway, "-tls1_3", "-groups", group, "-ign_eof"))
 
+    def test_resumed_sessions_have_new_keys(self):
+        """RFC 8446, 2.2: never by the old secret alone, even if the client would."""
+        gateway = self.start_receive()
+        session = os.path.join(self.folder, "session")
+        self.s_client(gateway, "-tls1_3", "-ign_eof", "-sess_out", session)
+        for option in ([], ["-allow_no_dhe_kex"]):
+            text = self.s_client(gateway, "-tls1_3", "-ign_eof", "-sess_in", session, *option)
+            self.assertIn(b"Reused, TLSv1.3", text)
+            self.assertRegex(text, rb"(Server|Peer) Temp Key: |Negotiated TLS1.3 group: [^<]")
+
     def test_early_data_is_never_taken(self):
         """It could be sent again by anybody who has seen it."""
         gateway = self.start_receive(tls="implicit")

@@ -843,6 +843,55 @@ class NextHops(GatewayTest):
                 self.assertEqual(len(answers), expected + 1)
 
 
+    def test_host_that_does_not_answer(self):
+        """Its backlog is full, so the connection is neither taken nor refused."""
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            waiting = []
+            while not waiting or select.select([], [waiting[-1]], [], 0.5)[1]:
+                waiting.append(socket.socket())
+                waiting[-1].setblocking(False)
+                waiting[-1].connect_ex(full.getsockname())
+            gateway = self.start(full.getsockname()[1], extra="timeouts { connect = 1 }")
+            self.assertEqual(self.transaction(gateway)[1][:9], "451 4.4.1")
+            self.assertIn("timed out", gateway.wait_line("transaction")["error"])
+            for s in waiting:
+                s.close()
+
+    def test_next_hop_that_takes_nothing(self):
+        """It said 354 and reads no more: the sender hears of it, whatever it has left to say."""
+        over = threading.Event()
+
+        def script(hop, _number, _me):
+            hop.send("220 hop.test\r\n")
+            for _ in range(4):
+                hop.send("354 go\r\n" if hop.line() == "DATA" else "250 ok\r\n")
+            over.wait(PATIENCE)
+
+        gateway = self.start(self.start_script(script).port, hop_tls="none", extra="timeouts { block = 1 }")
+        peer = greeted(gateway.port)
+        envelope(peer)
+        peer.send(b"Subject: x\r\n\r\n")
+        block = (b"x" * 76 + b"\r\n") * 10000
+
+        def send():
+            for _ in range(20):
+                peer.send(block)
+            peer.send(b".\r\n")
+
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(send)
+            self.assertEqual(peer.reply()[:9], "451 4.4.2")
+            sent.result()
+        over.set()
+        self.assertEqual(gateway.wait_line("transaction")["result"], "deferred")
+
+    def test_connection_that_nobody_uses_again_ends_in_good_order(self):
+        hop, gateway = self.scripted({}, extra="timeouts { reuse = 1 }")
+        self.assertEqual(self.transaction(gateway)[-1][:3], "250")
+        while hop.seen.get(timeout=PATIENCE) != "QUIT":
+            pass
+
+
 class Stopping(GatewayTest):
     def test_sigterm_lets_what_is_in_flight_finish(self):
         keeper, port = self.start_hop()

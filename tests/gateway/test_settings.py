@@ -40,23 +40,25 @@ class Settings(GatewayTest):
         self.assertIn("key=RSA", result.stderr)
 
     def test_example_file_works_as_it_is_after_editing_paths(self):
-        source = os.path.join(os.path.dirname(__file__), "../../gateway/sealane-gateway.conf.example")
-        with open(source, encoding="utf-8") as f:
-            text = f.read()
+        text = self.source("sealane-gateway.conf.example")
         for name, to in (("mail-ec", "ec"), ("mail-rsa", "rsa"), ("internal-ca", "ca")):
             text = text.replace(f"/etc/sealane/{name}", self.certificates.path(to))
         result = self.run_gateway(text)
         self.assertEqual(result.returncode, 0, result.stderr)
 
-    def test_each_commented_out_setting_of_the_example_is_known(self):
-        source = os.path.join(os.path.dirname(__file__), "../../gateway/sealane-gateway.conf.example")
-        with open(source, encoding="utf-8") as f:
-            text = f.read()
-        for line in set(re.findall(r"(?m)^\s*#\s+([a-z_]+) +=|^\s*#\s+([a-z_]+) = ", text)):
-            name = line[0] or line[1]
-            with self.subTest(name):
-                with open(os.path.join(os.path.dirname(__file__), "../../gateway/settings.c"), encoding="utf-8") as f:
-                    self.assertIn(f'"{name}"', f.read())
+    def source(self, name):
+        with open(os.path.join(os.path.dirname(__file__), "../../gateway", name), encoding="utf-8") as f:
+            return f.read()
+
+    def test_each_setting_is_in_the_manual_and_in_the_example_and_those_are_all(self):
+        known = set(re.findall(r'(?:CFG_[A-Z_]+|LIMIT)\(\s*"([a-z_]+)"', self.source("settings.c")))
+        self.assertGreater(len(known), 50)
+        for file in ("man/sealane-gateway.conf.5", "sealane-gateway.conf.example"):
+            for name in known:
+                with self.subTest(name, file=file):
+                    self.assertRegex(self.source(file), rf"\b{name}\b")
+        for line in set(re.findall(r"(?m)^\s*#\s+([a-z_]+) +=|^\s*#\s+([a-z_]+) = ", self.source("sealane-gateway.conf.example"))):
+            self.assertIn(line[0] or line[1], known)
 
     def test_command_line(self):
         for arguments, status, word in (([], 1, "check"), (["run"], 1, "-c FILE"), (["--help"], 0, "Usage"),
