@@ -20,6 +20,10 @@ struct buffer {
     size_t start, end;
 };
 
+/*
+ * Spares that a pool keeps. It comes to have as many as were ever borrowed at once: a process whose busiest moments
+ * are rare creeps up to this bound, 4.4 MB for a loop, and stays there.
+ */
 #define BUFFER_POOL_KEEP 128u
 
 struct buffer_pool {
