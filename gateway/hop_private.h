@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of a hop, shared by hop.c, hop_find.c and hop_smtp.c; nobody else includes it. */
+/* The inside of a hop, shared by hop.c, hop_find.c, hop_greet.c and hop_smtp.c; nobody else includes it. */
 #ifndef GATEWAY_HOP_PRIVATE_H
 #define GATEWAY_HOP_PRIVATE_H
 
@@ -110,6 +110,12 @@ void hop_next_host(struct hop *hop, enum hop_failure failure, const char *told, 
 void hop_reconnect_clear(struct hop *hop);
 /* A host was taken: the others are forgotten. */
 void hop_keep_host(struct hop *hop);
+
+/* hop_greet.c */
+bool hop_must_encrypt(const struct hop *hop);
+void hop_greet_reply(struct hop *hop);
+/* The handshake is over. */
+void hop_greet_secured(struct hop *hop);
 
 /* hop_smtp.c */
 void hop_on_io(void *owner, enum io_event event);

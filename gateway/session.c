@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A sender's connection: who may have one, PROXY headers, TLS, deadlines, its end; see session.h.
+ * A sender's connection: TLS, deadlines, its end; see session.h. Who may have one: session_admit.c.
  *
  * The one promise of all session_*.c: 250 to the final dot is said only when the next hop has said 2xx to ours. In all
  * other cases the next hop gets no final dot, or the sender is told 4xx or 5xx and keeps the message.
@@ -9,7 +9,6 @@
 #include "hop.h"
 #include "log.h"
 #include "peers.h"
-#include "proxy.h"
 #include "session_private.h"
 
 #include <stdio.h>
@@ -186,14 +185,6 @@ static void log_handshake_failure(struct session *s)
     atomic_store(&s->config->connectors[s->connector]->key_failed_at, loop_now(s->loop));
 }
 
-static void say_banner(struct session *s)
-{
-    char banner[300];
-
-    snprintf(banner, sizeof banner, "220 %s ESMTP Sealane", session_settings(s)->hostname);
-    session_say(s, banner);
-}
-
 static void on_secured(struct session *s)
 {
     count(&s->loop->counters.handshakes);
@@ -205,90 +196,8 @@ static void on_secured(struct session *s)
     s->esmtp = s->dsn = false;
     session_stop_waiting(s);
     if (s->receive->implicit)
-        say_banner(s);
+        session_say_banner(s);
     session_leave_if_draining(s);
-}
-
-/* ---- Who may talk ---- */
-
-static bool is_proxy(const struct session *s)
-{
-    for (size_t i = 0; i < s->receive->proxy_count; i++)
-        if (network_contains(&s->receive->proxies[i], &s->address))
-            return true;
-    return false;
-}
-
-/* The first word is ours: a sender that does not wait for it is no mail server (pregreet). */
-static void greet(struct session *s, bool spoke_early)
-{
-    if (s->receive->implicit) {
-        if (!session_secure(s, true))
-            session_end(s, NO_GOODBYE);
-        return;
-    }
-    if (spoke_early) {
-        session_say_goodbye(s, "554 5.5.1 You spoke before the banner");
-        return;
-    }
-    io_deadline(s->io, session_settings(s)->timeouts.command);
-    say_banner(s);
-}
-
-/* Now it is known who it is. */
-static void admit(struct session *s, bool spoke_early)
-{
-    struct gateway *gateway = s->loop->gateway;
-
-    s->admitted = peers_enter(gateway->peers, s->config->connectors[s->connector], &s->address,
-                              loop_now(s->loop), s->receive->limits.connections_per_address);
-    if (s->admitted) {
-        greet(s, spoke_early);
-        return;
-    }
-    count(&s->loop->counters.refused_connections);
-    if (s->receive->implicit)
-        session_end(s, NO_GOODBYE);
-    else
-        session_say_goodbye(s, "421 4.7.0 Too many connections from your address");
-}
-
-static void refuse_proxy(struct session *s, const char *why)
-{
-    struct log_line line;
-
-    log_begin(&line, "proxy_refused");
-    log_text(&line, "connector", s->receive->name);
-    log_text(&line, "peer", io_peer(s->io));
-    log_text(&line, "reason", why);
-    log_end(&line);
-    count(&s->loop->counters.refused_connections);
-    session_end(s, NO_GOODBYE);
-}
-
-static void take_proxy(struct session *s)
-{
-    struct proxy proxy;
-    size_t len, more;
-    const uint8_t *bytes = io_peek(s->io, &len);
-
-    switch (proxy_parse(&proxy, bytes, len)) {
-    case PROXY_MORE:
-        return;
-    case PROXY_BAD: /* 2: the connection must be dropped; no answer helps a balancer that is set up wrongly */
-        refuse_proxy(s, "no PROXY header");
-        return;
-    case PROXY_DONE:
-        break;
-    }
-    io_drop(s->io, proxy.length);
-    if (proxy.address[0] != '\0') {
-        io_set_peer(s->io, proxy.address);
-        (void)address_parse(&s->address, proxy.address);
-    }
-    s->waiting = WAIT_NOTHING;
-    (void)io_peek(s->io, &more);
-    admit(s, more > 0);
 }
 
 /* ---- Events ---- */
@@ -326,7 +235,7 @@ static void take_lines(struct session *s)
 static void take_input(struct session *s)
 {
     if (s->waiting == WAIT_PROXY) {
-        take_proxy(s);
+        session_take_proxy(s);
         return;
     }
     take_lines(s);
@@ -356,7 +265,7 @@ static void on_timeout(struct session *s)
         log_handshake_failure(s);
         session_end(s, NO_GOODBYE);
     } else if (s->waiting == WAIT_PROXY) {
-        refuse_proxy(s, "no PROXY header in time");
+        session_refuse_proxy(s, "no PROXY header in time");
     } else if (s->state == SESSION_DATA) {
         session_judge_rate(s);
     } else {
@@ -421,13 +330,7 @@ void session_start(struct loop *loop, struct config *config, size_t connector, i
     atomic_fetch_add_explicit(&loop->session_count, 1, memory_order_relaxed);
     atomic_fetch_add(&config->connectors[connector]->open, 1);
 
-    (void)address_parse(&s->address, io_peer(s->io));
-    if (is_proxy(s)) {
-        s->waiting = WAIT_PROXY;
-        io_deadline(s->io, config->settings.timeouts.handshake);
-    } else {
-        admit(s, io_spoke_early(s->io));
-    }
+    session_admit(s);
 }
 
 void session_drain_all(struct loop *loop)
@@ -444,36 +347,5 @@ void session_abort_all(struct loop *loop)
         struct session *s = loop->sessions;
         session_end_transaction(s, RESULT_LOST);
         session_end(s, NO_GOODBYE);
-    }
-}
-
-static const char *doing(const struct session *s)
-{
-    static const char *const waits[] = {
-        [WAIT_PROXY] = "proxy",       [WAIT_SECURED] = "handshake", [WAIT_RECIPIENT] = "recipient",
-        [WAIT_REPLAY] = "recipient",  [WAIT_DATA] = "data",         [WAIT_ROOM] = "next hop is slow",
-        [WAIT_FINAL] = "final reply",
-    };
-    static const char *const states[] = {"not greeted", "idle", "envelope", "envelope", "message"};
-
-    return s->waiting != WAIT_NOTHING ? waits[s->waiting] : states[s->state];
-}
-
-void session_tell_all(struct loop *loop, FILE *out, bool json)
-{
-    const char *separator = "";
-
-    for (const struct session *s = loop->sessions; s != NULL; s = s->next, separator = json ? "," : "") {
-        const struct io_facts *f = io_facts(s->io);
-        /* Names are limited to what a HELO name may have, so nothing needs an escape. */
-        fprintf(
-            out,
-            json ? "%s{\"connector\":\"%s\",\"peer\":\"%s\",\"helo\":\"%s\",\"tls\":\"%s\",\"doing\":\"%s\","
-                   "\"messages\":%llu,\"id\":\"%s\",\"bytes\":%llu,\"next_hop\":\"%s\",\"seconds\":%llu}"
-                 : "%s%s %s helo=%s tls=%s %s messages=%llu id=%s bytes=%llu next_hop=%s %llus\n",
-            separator, s->receive->name, io_peer(s->io), s->helo, f->secured ? f->version : "none", doing(s),
-            (unsigned long long)s->messages, s->tx != NULL ? s->tx->id : "",
-            (unsigned long long)(s->tx != NULL ? s->tx->content.size : 0),
-            s->hop != NULL ? hop_name(s->hop) : "", (unsigned long long)(loop_now(loop) - s->began) / 1000);
     }
 }

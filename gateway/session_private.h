@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inside of a session, shared by session.c (the connection), session_command.c (the dialogue),
- * session_content.c (the message) and session_relay.c (the next hop); nobody else includes it.
+ * The inside of a session, shared by session.c (the connection), session_admit.c (who may have one),
+ * session_command.c (the dialogue), session_content.c (the message), session_relay.c (the next hop) and session_tell.c (what
+ * is shown of it); nobody else includes it.
  *
  * While something else is asked, `waiting` says for what, the connection is paused, and no command is looked at: so
  * pipelined commands are worked off one by one, each after the answer to the one before (RFC 2920).
@@ -87,6 +88,14 @@ void session_stop_waiting(struct session *s);
 /* Starts TLS; false if it may not now. */
 bool session_secure(struct session *s, bool implicit);
 void session_note_possible_duplicate(struct session *s, const char *id, const char *why);
+
+/* ---- session_admit.c ---- */
+
+/* A connection has come: it is let in or not, after its PROXY header if it must have one. */
+void session_admit(struct session *s);
+void session_take_proxy(struct session *s);
+void session_refuse_proxy(struct session *s, const char *why);
+void session_say_banner(struct session *s);
 
 /* ---- session_command.c ---- */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of TLS set-up, shared by tls.c, tls_certificate.c, tls_server.c and tls_client.c. */
+/* The inside of TLS set-up, shared by tls.c and tls_*.c. */
 #ifndef GATEWAY_TLS_PRIVATE_H
 #define GATEWAY_TLS_PRIVATE_H
 
@@ -23,7 +23,14 @@ bool tls_certificate_load(const struct tls_making *m, const struct certificate_s
                           struct tls_certificate *out);
 void tls_certificate_free(struct tls_certificate *c);
 
+/* tls_names.c: identities and names, from the certificates that are loaded; which one a client's name chooses. */
+bool tls_names_open(const struct tls_making *m, const struct receive_settings *r, struct tls_server *server);
+SSL_CTX *tls_names_find(const struct tls_server *server, const char *name);
+
 /* tls_server.c, tls_client.c */
+/* A context for one identity, without certificates yet. */
+SSL_CTX *tls_server_context(const struct tls_making *m, const struct receive_settings *r,
+                            struct tls_server *server);
 bool tls_server_open(const struct tls_making *m, const struct receive_settings *r, struct tickets *tickets,
                      struct tls_server *out);
 void tls_server_close(struct tls_server *server);
