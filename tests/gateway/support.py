@@ -388,15 +388,18 @@ def without_received(content):
     return content[match.end():], match.group(0).decode()
 
 
-def wait_for_stop(pid):
-    """Until every thread of the process is stopped: kill returns before that."""
-    folder = f"/proc/{pid}/task"
-
+def thread_states(pid):
+    """One letter for each thread, as proc(5) has them."""
     def state(task):
-        with open(f"{folder}/{task}/stat", encoding="ascii") as f:
+        with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as f:
             return f.read().rpartition(")")[2].split()[0]
 
-    while not all(state(task) == "T" for task in os.listdir(folder)):
+    return [state(task) for task in os.listdir(f"/proc/{pid}/task")]
+
+
+def wait_for_stop(pid):
+    """Until every thread of the process is stopped: kill returns before that."""
+    while set(thread_states(pid)) != {"T"}:
         os.sched_yield()
 
 

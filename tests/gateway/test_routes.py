@@ -187,9 +187,10 @@ class Hosts(RoutesTest):
             with self.subTest(word[:20]):
                 words.append(word)
                 self.restart_choice(gateway)
-                self.assertTrue(self.mail(gateway, "b@x.test").startswith("250 "))
-                keeper.take()
-                self.assertEqual(bad.connections, count + 1)
+                for _ in range(2):  # the second time it is not even asked
+                    self.assertTrue(self.mail(gateway, "b@x.test").startswith("250 "))
+                    keeper.take()
+                    self.assertEqual(bad.connections, count + 1)
 
     def restart_choice(self, gateway):
         """Settings anew: which hosts have failed is forgotten."""
