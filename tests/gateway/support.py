@@ -12,7 +12,6 @@ import queue
 import re
 import shutil
 import signal
-import smtplib
 import socket
 import ssl
 import struct
@@ -320,6 +319,17 @@ class Peer:
                 return data
             data += more
 
+    def answer(self, *replies):
+        """As a next hop: a line comes for each, and gets it."""
+        for reply in replies:
+            self.line()
+            self.send(reply + "\r\n")
+
+    def answer_envelope(self):
+        """As a next hop: from the banner to 354."""
+        self.send("220 hop.test\r\n")
+        self.answer("250 hop.test", "250 ok", "250 ok", "354 go")
+
     def message(self):
         """The lines of a message up to its final dot."""
         lines = []
@@ -373,6 +383,33 @@ def secured(port, certificates, **kwargs):
     peer.start_tls(client_context(certificates, **kwargs))
     assert peer.ask("EHLO client.test").startswith("250")
     return peer
+
+
+def der_of(file):
+    """The first certificate of a PEM file."""
+    end = "-----END CERTIFICATE-----\n"
+    with open(file, encoding="ascii") as f:
+        return ssl.PEM_cert_to_DER_cert(f.read().partition(end)[0] + end)
+
+
+def demanding_script(certificates, ca, seen):
+    """A next hop that demands a certificate of ours, signed by `ca`: each that it gets goes into `seen`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.path("hop.pem"), certificates.path("hop.key"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(ca)
+
+    def script(hop, _number, _me):
+        hop.send("220 hop.test\r\n")
+        hop.answer("250-hop.test\r\n250 STARTTLS", "220 go")
+        hop.socket = context.wrap_socket(hop.socket, server_side=True)
+        seen.append(hop.socket.getpeercert(binary_form=True))
+        hop.answer("250 hop.test", "250 ok", "250 ok", "354 go")
+        hop.message()
+        hop.send("250 2.0.0 taken\r\n")
+        hop.answer("221 2.0.0 bye")
+
+    return script
 
 
 def stuffed(message):

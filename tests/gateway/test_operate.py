@@ -15,8 +15,7 @@ import urllib.request
 from pathlib import Path
 
 from dns import Dns
-from support import (GATEWAY, PATIENCE, Gateway, GatewayTest, Keeper, NextHop, client_context, free_port, greeted, main,
-                     raw_connect, secured, wait_for_stop)
+from support import GATEWAY, PATIENCE, Gateway, Keeper, NextHop, free_port, greeted, main, raw_connect, secured, wait_for_stop
 from test_routes import RoutesTest, content, envelope, pin_of
 
 SEALANECTL = os.environ.get("SEALANECTL")

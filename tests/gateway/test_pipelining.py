@@ -117,13 +117,10 @@ class Pipelining(GatewayTest):
         """The first was taken, so DATA counts."""
         def script(hop, _number, _me):
             hop.send("220 hop.test\r\n")
-            for answer in ("250-hop.test\r\n250 PIPELINING", "250 ok", "250 ok", "550 5.1.1 no", "354 go"):
-                hop.line()
-                hop.send(answer + "\r\n")
+            hop.answer("250-hop.test\r\n250 PIPELINING", "250 ok", "250 ok", "550 5.1.1 no", "354 go")
             hop.message()
             hop.send("250 2.0.0 taken\r\n")
-            hop.line()
-            hop.send("221 bye\r\n")
+            hop.answer("221 bye")
 
         gateway = self.start(self.start_script(script).port, hop_tls="none")
         peer = greeted(gateway.port)
@@ -140,8 +137,7 @@ class Pipelining(GatewayTest):
 
         def script(hop, _number, _me):
             hop.send("220 hop.test\r\n")
-            hop.line()
-            hop.send("250-hop.test\r\n250 PIPELINING\r\n")
+            hop.answer("250-hop.test\r\n250 PIPELINING")
             for _ in range(3):
                 hop.line()
             heard.set()
@@ -161,8 +157,7 @@ class Pipelining(GatewayTest):
 
         def script(hop, _number, _me):
             hop.send("220 hop.test\r\n")
-            hop.line()
-            hop.send("250-hop.test\r\n250 PIPELINING\r\n")
+            hop.answer("250-hop.test\r\n250 PIPELINING")
             hop.line()
             hop.line()
             time.sleep(1.1)  # longer than the gateway holds answers back
@@ -170,10 +165,7 @@ class Pipelining(GatewayTest):
             hop.line()
             if told.wait(PATIENCE):
                 hop.send("250 2.1.5 second\r\n")
-            hop.line()
-            hop.send("250 reset\r\n")
-            hop.line()
-            hop.send("221 bye\r\n")
+            hop.answer("250 reset", "221 bye")
 
         gateway = self.start(self.start_script(script).port, hop_tls="none")
         peer = greeted(gateway.port)

@@ -7,8 +7,8 @@ import struct
 import subprocess
 import threading
 
-from support import PATIENCE, Gateway, Peer, client_context, greeted, main, raw_connect, secured
-from test_routes import RoutesTest, content, envelope
+from support import PATIENCE, Peer, client_context, greeted, main, raw_connect, secured
+from test_routes import RoutesTest
 
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
 

@@ -482,9 +482,7 @@ class SendersDying(GatewayTest):
         seen = []
 
         def script(hop, _number, _self):
-            hop.send("220 hop.test\r\n")
-            for _ in range(4):
-                hop.send("354 go\r\n" if hop.line() == "DATA" else "250 ok\r\n")
+            hop.answer_envelope()
             seen.append(hop.until_closed())
             ended.set()
 
@@ -689,9 +687,7 @@ class NextHops(GatewayTest):
                 closed = threading.Event()
 
                 def script(hop, _number, _me):
-                    hop.send("220 hop.test\r\n")
-                    for _ in range(4):
-                        hop.send("354 go\r\n" if hop.line() == "DATA" else "250 ok\r\n")
+                    hop.answer_envelope()
                     while hop.line() != "Subject: x":
                         pass
                     hop.send(early + "\r\n")
@@ -857,9 +853,7 @@ class NextHops(GatewayTest):
         over = threading.Event()
 
         def script(hop, _number, _me):
-            hop.send("220 hop.test\r\n")
-            for _ in range(4):
-                hop.send("354 go\r\n" if hop.line() == "DATA" else "250 ok\r\n")
+            hop.answer_envelope()
             over.wait(PATIENCE)
 
         gateway = self.start(self.start_script(script).port, hop_tls="none", extra="timeouts { block = 1 }")

@@ -10,9 +10,7 @@ import socket
 import ssl
 import threading
 
-from support import (GatewayTest, Peer, PATIENCE, client_context, greeted, main, raw_connect, secured,
-                     stuffed,
-                     without_received)
+from support import GatewayTest, PATIENCE, client_context, greeted, main, raw_connect, secured, stuffed, without_received
 
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -179,10 +177,7 @@ class Relay(GatewayTest):
         result = {}
 
         def script(hop, _number, _self):
-            hop.send("220 hop.test\r\n")
-            for _ in range(4):
-                command = hop.line()
-                hop.send("354 go\r\n" if command == "DATA" else "250 ok\r\n")
+            hop.answer_envelope()
             gate.wait(PATIENCE)
             digest = hashlib.sha256()
             tail = hop.held
@@ -231,10 +226,7 @@ class Relay(GatewayTest):
         step = threading.Semaphore(0)
 
         def script(hop, _number, _self):
-            hop.send("220 hop.test\r\n")
-            for _ in range(4):
-                command = hop.line()
-                hop.send("354 go\r\n" if command == "DATA" else "250 ok\r\n")
+            hop.answer_envelope()
             while True:
                 line = hop.line()
                 arrived.append(line)

@@ -2,13 +2,10 @@
 """Which mail goes where: routes, several hosts, MX records, fallback and queue, partners' demands, reuse."""
 import hashlib
 import signal
-import socket
-import ssl
 import subprocess
 
 from dns import Dns
-from support import (GatewayTest, Gateway, Keeper, NextHop, client_context, free_port, greeted, main, raw_connect,
-                     secured, stuffed, without_received)
+from support import GatewayTest, Gateway, Keeper, NextHop, demanding_script, der_of, free_port, greeted, main, secured, stuffed
 
 MESSAGE = b"Subject: x\r\n\r\nHallo\r\n"
 
@@ -514,32 +511,11 @@ class Partners(RoutesTest):
     def test_our_own_client_certificate(self):
         """The next hop wants a certificate of ours and sees the right one."""
         seen = []
-
-        def script(peer, number, hop):
-            peer.send("220 hop\r\n")
-            peer.line()
-            peer.send("250-hop\r\n250 STARTTLS\r\n")
-            peer.line()
-            peer.send("220 go\r\n")
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.certificates.path("hop.pem"), self.certificates.path("hop.key"))
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(self.certificates.ca)
-            peer.socket = context.wrap_socket(peer.socket, server_side=True)
-            seen.append(dict(name[0] for name in peer.socket.getpeercert()["subject"])["commonName"])
-            for answer in ("250 hop", "250 ok", "250 ok", "354 go"):
-                peer.line()
-                peer.send(answer + "\r\n")
-            peer.message()
-            peer.send("250 2.0.0 ok\r\n")
-            peer.line()
-            peer.send("221 2.0.0 bye\r\n")
-
-        hop = self.start_script(script)
+        hop = self.start_script(demanding_script(self.certificates, self.certificates.ca, seen))
         certificate = self.certificates.section("rsa")
         gateway = self.start_with(f'route "out" {{ next_hop = "127.0.0.1:{hop.port}" tls = "encrypt" {certificate} }}')
         self.assertEqual(self.mail(gateway, "b@x.test")[:3], "250")
-        self.assertEqual(seen, ["gateway.test"])
+        self.assertEqual(seen, [der_of(self.certificates.path("rsa.pem"))])
 
 
 class Dsn(RoutesTest):

@@ -14,7 +14,8 @@ import time
 import unittest
 from pathlib import Path
 
-from support import GATEWAY, PATIENCE, Bench, Gateway, GatewayTest, client_context, main, raw_connect, secured, stuffed, without_received
+from support import (GATEWAY, PATIENCE, Bench, Gateway, GatewayTest, demanding_script, der_of, main, raw_connect,
+                     stuffed, without_received)
 
 TOKEN = Path(os.environ["SEALANE_TEST_DIR"])
 MESSAGE = b"From: a@client.test\r\nTo: b@hop.test\r\nSubject: signed in the token\r\n\r\n.body\r\n"
@@ -125,35 +126,15 @@ class Token(GatewayTest):
 
     def test_our_own_client_certificate_is_in_the_token_too(self):
         seen = []
-
-        def script(hop, _number, _me):
-            hop.send("220 hop\r\n")
-            hop.line()
-            hop.send("250-hop\r\n250 STARTTLS\r\n")
-            hop.line()
-            hop.send("220 go\r\n")
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.certificates.path("hop.pem"), self.certificates.path("hop.key"))
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(str(TOKEN / "ca.pem"))
-            hop.socket = context.wrap_socket(hop.socket, server_side=True)
-            seen.append(hop.socket.getpeercert(binary_form=True))
-            for answer in ("250 hop", "250 ok", "250 ok", "354 go"):
-                hop.line()
-                hop.send(answer + "\r\n")
-            hop.message()
-            hop.send("250 taken\r\n")
-            hop.until_closed()
-
-        text = self.token_settings(self.start_script(script).port).replace(
+        hop = self.start_script(demanding_script(self.certificates, str(TOKEN / "ca.pem"), seen))
+        text = self.token_settings(hop.port).replace(
             'tls = "may"\n', f'tls = "encrypt"\ncertificate {{ chain = "{TOKEN}/rsa.pem" key = "{TOKEN}/rsa.key" }}\n')
         gateway = Gateway(self.folder, text, self.env)
         self.addCleanup(lambda: self.assertEqual(gateway.stop(), 0))
         before = self.count.signatures()
         self.send(gateway, self.context(ssl.TLSVersion.TLSv1_3))
         self.assertEqual(self.count.signatures(), before + 2)
-        with open(TOKEN / "rsa.pem", encoding="ascii") as f:
-            self.assertEqual(seen, [ssl.PEM_cert_to_DER_cert(f.read().partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n")])
+        self.assertEqual(seen, [der_of(TOKEN / "rsa.pem")])
 
     def test_loop_goes_on_while_the_token_does_not(self):
         keeper, port = self.start_hop()
