@@ -757,15 +757,15 @@ class NextHops(GatewayTest):
                 self.assertEqual(gateway.wait_line("transaction", number + 1)["next_hop_tls_achieved"], "none")
 
     def test_wrong_certificate_under_verify(self):
-        self.certificates.make("other", "other.test", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+        self.certificates.make("star", "h*.hop.test", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
         foreign = self.certificates.path("ec.pem")  # as CA: it signed nothing
-        for name, ca, server_name, reason in (("wrong name", self.certificates.ca, "other.test",
-                                               "ostname mismatch"),
-                                              ("unknown CA", foreign, "hop.test", "certificate"),
-                                              ("address", self.certificates.ca, "127.0.0.1",
-                                               "IP address mismatch")):
+        for name, shown, ca, server_name, reason in (
+                ("wrong name", "hop", self.certificates.ca, "other.test", "ostname mismatch"),
+                ("part of a label", "star", self.certificates.ca, "ha.hop.test", "ostname mismatch"),
+                ("unknown CA", "hop", foreign, "hop.test", "certificate"),
+                ("address", "hop", self.certificates.ca, "127.0.0.1", "IP address mismatch")):
             with self.subTest(name):
-                keeper, port = self.start_hop(self.certificates)
+                keeper, port = self.start_hop(self.certificates, name=shown)
                 gateway = self.start(port, hop_tls="verify",
                                      route=f'ca = "{ca}" server_name = "{server_name}"')
                 self.assertEqual(self.transaction(gateway)[1][:9], "451 4.7.5")
