@@ -4,10 +4,12 @@
 #include "daemon.h"
 #include "tickets.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <openssl/crypto.h>
 
 static const char usage[] =
@@ -79,10 +81,28 @@ static void parse_arguments(int argc, char **argv, struct arguments *out)
     }
 }
 
+/*
+ * Whoever started us may have closed standard input, output or error. What is opened next would get their numbers, and
+ * log lines would go to a sender. False: no descriptor can be had.
+ */
+static bool keep_standard_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments arguments;
 
+    if (!keep_standard_descriptors())
+        return EXIT_FAILURE;
     parse_arguments(argc, argv, &arguments);
     return arguments.run ? daemon_run(arguments.file) : check(arguments.file);
 }

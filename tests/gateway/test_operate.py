@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operating the gateway: reload, drain, sealanectl, metrics, systemd's words and sockets, probe."""
+import contextlib
 import json
 import os
 import re
@@ -151,6 +152,38 @@ class Reload(OperateTest):
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
+
+
+class Log(OperateTest):
+    def test_nobody_takes_it(self):
+        """Standard error is full, a pipe without a reader, or closed as all three are: mail goes on, and no line goes elsewhere."""
+        keeper, hop = self.start_hop()
+        port = free_port()
+        file = os.path.join(self.folder, "gateway.conf")
+        with open(file, "w", encoding="utf-8") as f:
+            f.write(self.settings_with(f'route "out" {{ next_hop = "127.0.0.1:{hop}" }}').replace("port = 0", f"port = {port}"))
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open("/dev/full", "wb") as full, open(writer, "wb") as broken:
+            for name, options in (("full", {"stderr": full}), ("broken", {"stderr": broken}),
+                                  ("closed", {"preexec_fn": lambda: os.closerange(0, 3)})):
+                with self.subTest(name):
+                    process = subprocess.Popen([GATEWAY, "run", "-c", file], **options)
+                    self.addCleanup(process.wait, PATIENCE)
+                    self.addCleanup(process.kill)
+                    peer = None
+                    while peer is None:
+                        self.assertIsNone(process.poll(), "it has ended by itself")
+                        with contextlib.suppress(ConnectionRefusedError):
+                            peer = secured(port, self.certificates)
+                    for _ in range(3):
+                        self.assertTrue(self.mail(None, "b@x.test", peer=peer).startswith("250 "))
+                        keeper.take()
+                    self.assertEqual(peer.ask("QUIT")[:3], "221")
+                    self.assertEqual(peer.until_closed(), b"")
+                    peer.close()
+                    process.terminate()
+                    self.assertEqual(process.wait(PATIENCE), 0)
 
 
 class Control(OperateTest):
