@@ -168,7 +168,6 @@ static bool record_said(round *r, size_t at)
         op->result = session_fail(op->session, record->result, -1,
                                   record->result == SEALANE_LIMIT ? "the key is used up"
                                                                   : "a record could not be sealed");
-        op->session->alert_due = false;
         return false;
     }
     op->produced += record->out_len;

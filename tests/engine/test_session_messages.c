@@ -293,6 +293,14 @@ static void test_nothing_is_said_after_close_notify(void)
         CU_ASSERT(!sealane_session_wants_seal(m.session));
         CU_ASSERT(!sealane_session_renew(m.session, false));
         CU_ASSERT_EQUAL(match_say(&m, NULL, 0, said, COUNT(said)), 0);
+        sealane_session_op op = {.session = m.session,
+                                 .in = (const uint8_t *)"x",
+                                 .in_len = 1,
+                                 .out = m.got,
+                                 .out_size = sizeof(m.got)};
+        sealane_sessions_seal(&op, 1);
+        CU_ASSERT_EQUAL(op.result, SEALANE_ENDED);
+        CU_ASSERT_EQUAL(op.produced, 0);
         match_send(&m, SEALANE_ALERT, "\1", 1); /* nor an alert for what is wrong now */
         CU_ASSERT_EQUAL(match_receive(&m), SEALANE_RECORD);
         CU_ASSERT_EQUAL(sealane_session_alert_sent(m.session), -1);
