@@ -93,6 +93,24 @@ static uint64_t bytes_equal(const __m128i block[BLOCK / 16], char wanted)
     return found;
 }
 
+static bool has_nul(const __m128i block[BLOCK / 16])
+{
+    __m128i least = block[0];
+
+    for (unsigned i = 1; i < BLOCK / 16; i++)
+        least = _mm_min_epu8(least, block[i]);
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(least, _mm_setzero_si128())) != 0;
+}
+
+/* Bit i of `starts`: a line starts with byte i. Of the lines of a mail few start in a block, so each is looked at. */
+static bool has_dot(const uint8_t *in, uint64_t starts)
+{
+    for (; starts != 0; starts &= starts - 1)
+        if (in[__builtin_ctzll(starts)] == '.')
+            return true;
+    return false;
+}
+
 /* Where the line stands that a run of blocks has come to. */
 struct run {
     size_t length;   /* of the blocks so far */
@@ -108,16 +126,14 @@ struct run {
 static bool block_is_clean(struct run *run, const uint8_t *in, size_t line_max)
 {
     __m128i block[BLOCK / 16];
-    uint64_t lf, cr, starts;
+    uint64_t lf, cr;
     size_t first, text;
 
     for (unsigned i = 0; i < BLOCK / 16; i++)
         block[i] = _mm_loadu_si128((const __m128i *)(const void *)(in + 16 * i));
     lf = bytes_equal(block, '\n');
     cr = bytes_equal(block, '\r');
-    starts = lf << 1 | run->line_start;
-    if (lf != (cr << 1 | run->after_cr) || bytes_equal(block, '\0') != 0 ||
-        (starts & bytes_equal(block, '.')) != 0)
+    if (lf != (cr << 1 | run->after_cr) || has_nul(block) || has_dot(in, lf << 1 | run->line_start))
         return false;
     /* Behind the first LF the lines of a block are shorter than any limit. */
     first = lf != 0 ? (unsigned)__builtin_ctzll(lf) : BLOCK;
