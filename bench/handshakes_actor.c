@@ -47,6 +47,9 @@ static bool write_configuration(const actor *a, const stage *s)
                         "pkcs11 = pkcs11\n[pkcs11]\nmodule = %s\npkcs11-module-path = %s\n"
                         "pkcs11-module-token-pin = %s\nactivate = 1\n",
                         a->who->loaded == LOADED_SEALANE ? s->provider : s->peer, module, s->pin);
+    if (a->who->loaded != LOADED_NONE && s->init_args[0] != '\0')
+        len +=
+            snprintf(text + len, sizeof(text) - (size_t)len, "pkcs11-module-init-args = %s\n", s->init_args);
     if (a->who->loaded == LOADED_SEALANE)
         len += snprintf(text + len, sizeof(text) - (size_t)len, "sealane-sessions = %u\n", s->sessions);
     /* Without it SoftHSM2 is finalised after its own destructors, and the process crashes at exit. */

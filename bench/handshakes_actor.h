@@ -15,6 +15,7 @@ typedef struct stage {
     char module[TEXT_MAX];            /* PKCS#11 */
     char pin[TEXT_MAX];               /* or file:PATH */
     char token[TEXT_MAX];             /* its label */
+    char init_args[TEXT_MAX];         /* what its C_Initialize wants (NSS) */
     char labels[KEY_KINDS][TEXT_MAX]; /* of the keys in it */
     char provider[TEXT_MAX];          /* sealane.so */
     char peer[TEXT_MAX];              /* pkcs11-provider's module */

@@ -33,6 +33,7 @@ static void help_print(void)
            "  --module FILE    the token's PKCS#11 module\n"
            "  --pin PIN        its PIN, or file:PATH\n"
            "  --token LABEL    the token (default: the first)\n"
+           "  --init-args TEXT what its C_Initialize wants as its reserved argument (NSS's softokn)\n"
            "  --rsa LABEL      labels of its RSA-2048, P-256 and Ed25519 keys; those not named are not "
            "measured\n"
            "  --ec LABEL\n"
@@ -124,6 +125,8 @@ static bool stage_take(options *o, int letter)
         return text_take(o->stage.pin, "pin", optarg);
     case 't':
         return text_take(o->stage.token, "token", optarg);
+    case 'i':
+        return text_take(o->stage.init_args, "init-args", optarg);
     case 'r':
         return key_take(o, KEY_RSA, "rsa", optarg);
     case 'e':
@@ -235,17 +238,29 @@ static bool complete(options *o, const struct texts *t)
 options_result options_read(options *out, int argc, char **argv)
 {
     static const struct option known[] = {
-        {"module", required_argument, NULL, 'm'},   {"pin", required_argument, NULL, 'P'},
-        {"token", required_argument, NULL, 't'},    {"rsa", required_argument, NULL, 'r'},
-        {"ec", required_argument, NULL, 'e'},       {"ed25519", required_argument, NULL, 'E'},
-        {"tls", required_argument, NULL, 'T'},      {"at-once", required_argument, NULL, 'n'},
-        {"latency", required_argument, NULL, 'l'},  {"sessions", required_argument, NULL, 's'},
-        {"only", required_argument, NULL, 'o'},     {"rounds", required_argument, NULL, 'R'},
-        {"stretch", required_argument, NULL, 'S'},  {"quick", no_argument, NULL, 'q'},
-        {"provider", required_argument, NULL, 'v'}, {"peer", required_argument, NULL, 'x'},
-        {"shim", required_argument, NULL, 'w'},     {"json", required_argument, NULL, 'j'},
-        {"plot", required_argument, NULL, 'p'},     {"check", no_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+        {"module", required_argument, NULL, 'm'},
+        {"pin", required_argument, NULL, 'P'},
+        {"token", required_argument, NULL, 't'},
+        {"rsa", required_argument, NULL, 'r'},
+        {"ec", required_argument, NULL, 'e'},
+        {"ed25519", required_argument, NULL, 'E'},
+        {"tls", required_argument, NULL, 'T'},
+        {"at-once", required_argument, NULL, 'n'},
+        {"latency", required_argument, NULL, 'l'},
+        {"sessions", required_argument, NULL, 's'},
+        {"only", required_argument, NULL, 'o'},
+        {"rounds", required_argument, NULL, 'R'},
+        {"stretch", required_argument, NULL, 'S'},
+        {"quick", no_argument, NULL, 'q'},
+        {"provider", required_argument, NULL, 'v'},
+        {"peer", required_argument, NULL, 'x'},
+        {"init-args", required_argument, NULL, 'i'},
+        {"shim", required_argument, NULL, 'w'},
+        {"json", required_argument, NULL, 'j'},
+        {"plot", required_argument, NULL, 'p'},
+        {"check", no_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     struct texts texts = {NULL, NULL};
     int letter;

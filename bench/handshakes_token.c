@@ -32,9 +32,11 @@ static bool token_failed(char why[TEXT_MAX], const char *what, CK_RV rv)
     return false;
 }
 
-static bool module_load(struct token *t, const char *path, char why[TEXT_MAX])
+static bool module_load(struct token *t, const char *path, const stage *s, char why[TEXT_MAX])
 {
-    CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
+    CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK,
+                                 .pReserved =
+                                     s->init_args[0] != '\0' ? (char *)(uintptr_t)s->init_args : NULL};
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     CK_C_GetFunctionList get = NULL;
 
@@ -127,7 +129,8 @@ static bool token_prepare(struct act *a, char why[TEXT_MAX])
     struct token *t = calloc(1, sizeof(*t));
 
     a->state = t;
-    return t != NULL && module_load(t, a->work.latency_ms > 0 ? a->stage.shim : a->stage.module, why) &&
+    return t != NULL &&
+           module_load(t, a->work.latency_ms > 0 ? a->stage.shim : a->stage.module, &a->stage, why) &&
            slot_find(t, a->stage.token, why) && sessions_open(t, a, why) &&
            key_find(t, a->stage.labels[a->work.key], why);
 }
