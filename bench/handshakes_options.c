@@ -88,21 +88,21 @@ static bool tls_take(options *o, const char *text)
     return o->tls_count > 0 || wrong("tls", text, "not 1.2, 1.3 or 1.2,1.3");
 }
 
+static bool contestant_take(void *arg, const char *name)
+{
+    options *o = arg;
+    const contestant *who = contestant_find(name);
+
+    if (who == NULL || o->who_count == CONTESTANTS_MAX)
+        return wrong("only", name, "no such contestant; --help lists them");
+    o->who[o->who_count++] = who;
+    return true;
+}
+
 static bool only_take(options *o, const char *list)
 {
-    char *copy = strdup(list), *rest = copy, *item;
-    bool right = copy != NULL;
-
     o->who_count = 0;
-    while (right && (item = strsep(&rest, ",")) != NULL) {
-        const contestant *who = contestant_find(item);
-        right = (who != NULL && o->who_count < CONTESTANTS_MAX) ||
-                wrong("only", item, "no such contestant; --help lists them");
-        if (right)
-            o->who[o->who_count++] = who;
-    }
-    free(copy);
-    return right;
+    return option_items(list, contestant_take, o);
 }
 
 static bool key_take(options *o, key_kind kind, const char *option, const char *label)

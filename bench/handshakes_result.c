@@ -177,7 +177,7 @@ static double over_both(const stretch *const of[], unsigned round, metric *m)
 
 bool result_between(const result *r, const char *name, spread *out)
 {
-    const char *const names[] = {name, "file,C_Sign", "sign-software"};
+    const char *const names[] = {name, "file+C_Sign", "sign-software"};
     const measured *m = result_of(r, name);
 
     return m != NULL && m->who->token && figure_spread(r, names, 3, over_both, metric_cpu_us, out);

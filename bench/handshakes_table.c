@@ -33,9 +33,9 @@ static void cpu_table(FILE *to, const report *r)
 {
     static const char *const names[] = {"file",        "file+sealane",  "file+pkcs11prov",
                                         "sealane",     "sealane-async", "pkcs11prov",
-                                        "file,C_Sign", "sign-token",    "sign-software"};
+                                        "file+C_Sign", "sign-token",    "sign-software"};
     static const char *const heads[] = {"file",       "file+ours",   "file+prov", "sealane",  "async",
-                                        "pkcs11prov", "file,C_Sign", "C_Sign",    "libcrypto"};
+                                        "pkcs11prov", "file+C_Sign", "C_Sign",    "libcrypto"};
     bool any = false;
 
     for (size_t i = 0; i < r->count; i++) {

@@ -12,7 +12,7 @@ static const contestant all[] = {
     {"sealane", "key in the token, by Sealane, callers wait", LOADED_SEALANE, true, DO_HANDSHAKES},
     {"sealane-async", "the same from one event-loop thread, with ASYNC jobs", LOADED_SEALANE, true, DO_LOOP},
     {"pkcs11prov", "key in the token, by pkcs11-provider", LOADED_PEER, true, DO_HANDSHAKES},
-    {"file,C_Sign", "key in a file, and C_Sign by the same thread after each handshake", LOADED_NONE, false,
+    {"file+C_Sign", "key in a file, and C_Sign by the same thread after each handshake", LOADED_NONE, false,
      DO_BOTH},
     {"sign-token", "C_SignInit and C_Sign alone: the token's limit", LOADED_NONE, true, DO_TOKEN},
     {"sign-software", "a signature by libcrypto alone", LOADED_NONE, false, DO_SOFTWARE},

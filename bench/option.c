@@ -27,6 +27,17 @@ bool option_number(const char *program, const char *option, const char *text, si
     return option_wrong(program, option, text, wanted);
 }
 
+bool option_items(const char *list, bool (*take)(void *arg, const char *item), void *arg)
+{
+    char *copy = strdup(list), *rest = copy, *item;
+    bool right = copy != NULL;
+
+    while (right && (item = strsep(&rest, ",")) != NULL)
+        right = take(arg, item);
+    free(copy);
+    return right;
+}
+
 static int ascending(const void *a, const void *b)
 {
     size_t left = *(const size_t *)a, right = *(const size_t *)b;

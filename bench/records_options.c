@@ -95,21 +95,21 @@ static bool subjects_read(options *o, const char *list)
     return true;
 }
 
+static bool contestant_take(void *arg, const char *name)
+{
+    options *o = arg;
+    const contestant *who = contestant_find(name);
+
+    if (who == NULL || o->only_count == CONTESTANTS_MAX)
+        return option_wrong("bench-records", "only", name, "no such contestant here; --help lists them");
+    o->only[o->only_count++] = who;
+    return true;
+}
+
 static bool only_read(options *o, const char *list)
 {
-    char *copy = strdup(list), *rest = copy, *item;
-    bool right = copy != NULL;
-
     o->only_count = 0;
-    while (right && (item = strsep(&rest, ",")) != NULL) {
-        const contestant *who = contestant_find(item);
-        right = (who != NULL && o->only_count < CONTESTANTS_MAX) ||
-                option_wrong("bench-records", "only", item, "no such contestant here; --help lists them");
-        if (right)
-            o->only[o->only_count++] = who;
-    }
-    free(copy);
-    return right;
+    return option_items(list, contestant_take, o);
 }
 
 static bool direction_read(options *o, const char *text)

@@ -130,21 +130,23 @@ static void sign_in_parts(const struct used *u)
     EVP_PKEY_CTX_free(first);
 }
 
-/* After sign_init it is a digest of the one length. */
+/* After sign_init and verify_init it is a digest of the one length. */
 static void sign_digest(const struct used *u)
 {
     unsigned char digest[EVP_MAX_MD_SIZE], sig[1024];
-    size_t digest_len = 0, len = sizeof(sig);
+    size_t digest_len = 0, len = sizeof(sig), none = sizeof(sig);
     EVP_PKEY_CTX *ctx = context(u);
 
     CU_ASSERT_EQUAL(EVP_Q_digest(NULL, u->md, NULL, text, TEXT_LEN, digest, &digest_len), 1);
     CU_ASSERT_EQUAL(EVP_PKEY_sign_init_ex2(ctx, u->algorithm, NULL), 1);
     CU_ASSERT_EQUAL(EVP_PKEY_sign(ctx, sig, &len, digest, digest_len), 1);
     CU_ASSERT_TRUE(is_right(u->public, u->md, sig, len));
-    len = sizeof(sig);
-    CU_ASSERT_NOT_EQUAL(EVP_PKEY_sign(ctx, sig, &len, digest, digest_len - 1), 1);
+    CU_ASSERT_NOT_EQUAL(EVP_PKEY_sign(ctx, sig, &none, digest, digest_len - 1), 1);
     CU_ASSERT_EQUAL(EVP_PKEY_verify_init_ex2(ctx, u->algorithm, NULL), 1);
-    len = sizeof(sig);
+    CU_ASSERT_EQUAL(EVP_PKEY_verify(ctx, sig, len, digest, digest_len), 1);
+    CU_ASSERT_NOT_EQUAL(EVP_PKEY_verify(ctx, sig, len, digest, digest_len - 1), 1);
+    digest[0] ^= 1;
+    CU_ASSERT_NOT_EQUAL(EVP_PKEY_verify(ctx, sig, len, digest, digest_len), 1);
     EVP_PKEY_CTX_free(ctx);
     ERR_clear_error();
 }
