@@ -3,9 +3,11 @@
  * libFuzzer target: whatever a stranger sends, opening it reads and writes nothing outside the buffers, and
  * nothing but what this key's other half sealed is ever opened.
  *
- * Input: one byte chooses a suite, one says how the rest is meant: as a record as it came from the network, or as
+ * Input: one byte chooses a suite, one says how the rest is meant (and, of a CBC suite, what comes first, MAC or
+ * encryption): as a record as it came from the network, or as
  * payload to be sealed and then damaged where the last two bytes say.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,15 +15,21 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static sealane_key *key_new(const sealane_suite *suite, sealane_direction direction)
+static sealane_key *key_new(const sealane_suite *suite, sealane_direction direction, bool encrypt_then_mac)
 {
     static const uint8_t secret[SEALANE_KEY_MAX] = {1, 2, 3}, iv[SEALANE_NONCE_LEN] = {4, 5, 6};
+    static const uint8_t mac[SEALANE_MAC_MAX] = {7, 8, 9};
+    const sealane_cipher *cipher = sealane_cipher_get(suite->cipher);
+    bool cbc = suite->cipher >= SEALANE_CIPHERS;
     sealane_key_params params = {.suite = suite,
                                  .direction = direction,
                                  .key = secret,
-                                 .key_len = sealane_cipher_get(suite->cipher)->key_len,
+                                 .key_len = cipher->key_len,
                                  .iv = iv,
-                                 .iv_len = sealane_suite_iv_len(suite)};
+                                 .iv_len = sealane_suite_iv_len(suite),
+                                 .mac_key = cbc ? mac : NULL,
+                                 .mac_key_len = cbc ? cipher->tag_len : 0,
+                                 .encrypt_then_mac = cbc && encrypt_then_mac};
     sealane_key *key = NULL;
 
     if (sealane_key_new(&key, &params) != SEALANE_OK)
@@ -32,7 +40,7 @@ static sealane_key *key_new(const sealane_suite *suite, sealane_direction direct
 /* Exactly as large as it is said to be, so that the sanitizer sees a byte too far. */
 static sealane_result open_exactly(sealane_key *key, const uint8_t *record, size_t len, size_t *payload_len)
 {
-    uint8_t *in = malloc(len), *out = malloc(len + 1);
+    uint8_t *in = malloc(len), *out = calloc(1, len + 1);
 
     if (in == NULL || out == NULL)
         abort();
@@ -58,10 +66,9 @@ static void from_network(sealane_key *key, const uint8_t *data, size_t size)
         abort(); /* nobody sealed this */
 }
 
-static void damaged(const sealane_suite *suite, sealane_key *opener, const uint8_t *data, size_t size)
+static void damaged(sealane_key *sealer, sealane_key *opener, const uint8_t *data, size_t size)
 {
     static uint8_t record[SEALANE_RECORD_MAX];
-    sealane_key *sealer = key_new(suite, SEALANE_SEALING);
     size_t payload_len, payload_size = size - 2 > SEALANE_PLAINTEXT_MAX ? SEALANE_PLAINTEXT_MAX : size - 2;
     struct iovec payload = {(void *)(uintptr_t)data, payload_size};
     sealane_seal_op op = {.key = sealer,
@@ -78,7 +85,6 @@ static void damaged(const sealane_suite *suite, sealane_key *opener, const uint8
     sealane_result result = open_exactly(opener, record, op.out_len, &payload_len);
     if ((result == SEALANE_OK) != (change == 0) || (result == SEALANE_OK && payload_len != payload_size))
         abort();
-    sealane_key_free(sealer);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -88,11 +94,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 5)
         return 0;
     const sealane_suite *suite = &sealane_suites(&suites)[data[0] % suites];
-    sealane_key *opener = key_new(suite, SEALANE_OPENING);
+    bool encrypt_then_mac = data[1] & 2;
+    sealane_key *opener = key_new(suite, SEALANE_OPENING, encrypt_then_mac);
+    sealane_key *sealer = key_new(suite, SEALANE_SEALING, encrypt_then_mac);
     if (data[1] % 2 == 0)
         from_network(opener, data + 2, size - 2);
     else
-        damaged(suite, opener, data + 2, size - 2);
+        damaged(sealer, opener, data + 2, size - 2);
     sealane_key_free(opener);
+    sealane_key_free(sealer);
     return 0;
 }
