@@ -22,7 +22,8 @@ struct pool {
     pthread_cond_t ended; /* a thread has ended */
     struct task *head, *tail;
     unsigned queued;
-    unsigned limit, alive;
+    unsigned limit;
+    unsigned alive, retiring; /* of those alive, so many have given their task back and are at their end */
     struct worker *idle;   /* the last to become idle first: its caches are warm. Then nothing waits. */
     struct worker *hung;   /* at tasks that were given up: the module may never return */
     struct worker *gone;   /* ended, to be joined */

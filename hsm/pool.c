@@ -83,7 +83,7 @@ static unsigned hung_count(const struct pool *pool, bool lost)
 /* Threads that there are to count on. Locked. */
 static unsigned pool_alive(const struct pool *pool)
 {
-    return pool->alive - hung_count(pool, true);
+    return pool->alive - pool->retiring - hung_count(pool, true);
 }
 
 void worker_take(struct worker *worker, struct task *task)
@@ -132,14 +132,21 @@ void worker_wake(struct worker *worker)
         bell_ring(&worker->wake);
 }
 
-/* Gives a task back to be run by another thread, before all others. False if there is no other thread. */
-static bool queue_return(struct pool *pool, struct task *task)
+/*
+ * Gives the task of a thread that is to end to another one, before all others. False if there is no other: then the
+ * thread stays, for those that wait.
+ */
+static bool queue_return(struct worker *worker, struct task *task)
 {
+    struct pool *pool = worker->pool;
     struct worker *idle = NULL;
     pthread_mutex_lock(&pool->lock);
     bool others = pool_alive(pool) > 1 && !pool->stopping;
+    worker->retire = others;
     if (others) {
-        pool->limit = pool_alive(pool) - 1; /* do not try that again with every task */
+        pool->retiring++; /* at once, for the next one who asks whether there are others */
+        if (pool->limit > pool_alive(pool))
+            pool->limit = pool_alive(pool); /* do not try that again with every task */
         task->err = (hsm_error){0};
         idle = idle_hand(pool, task);
         if (!idle) {
@@ -195,7 +202,7 @@ static void *worker_main(void *arg)
         bool wanted = task_is_wanted(task);
         if (wanted)
             task->ops->run(task, worker);
-        if (worker->retire && queue_return(pool, task))
+        if (worker->retire && queue_return(worker, task))
             continue;
         if (wanted && !task_is_expired(task)) /* it was counted when it was given up */
             task_count(pool, task);
@@ -207,6 +214,7 @@ static void *worker_main(void *arg)
 
     pthread_mutex_lock(&pool->lock);
     pool->alive--;
+    pool->retiring -= worker->retire;
     worker->next = pool->gone;
     pool->gone = worker;
     pthread_cond_broadcast(&pool->ended);
@@ -284,7 +292,7 @@ hsm_status pool_push(struct pool *pool, struct task *task, hsm_error *err)
     task->worker = NULL; /* a task that comes from another pool has had one there, whose lock is not ours */
     idle = idle_hand(pool, task);
     if (!idle) {
-        if (!worker_more(pool) && pool->alive == 0) {
+        if (!worker_more(pool) && pool_alive(pool) == 0) {
             status = error_set(err, HSM_E_MEMORY, 0, "%s: cannot start a thread", pool->where);
             goto out;
         }

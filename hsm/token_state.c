@@ -227,8 +227,7 @@ static hsm_status worker_session(struct token *t, struct token_live *live, struc
     CK_SLOT_ID slot_id = live->slot_id;
     pthread_mutex_unlock(&live->lock);
     CK_RV rv = session_replace(t, worker, slot_id, epoch, err);
-    if (rv == CKR_SESSION_COUNT) /* the token has less than it said, or others use it too */
-        worker->retire = true;
+    worker->retire = rv == CKR_SESSION_COUNT; /* the token has less than it said, or others use it too */
     if (ckr_is_loss(rv)) {
         worker->epoch = epoch;
         token_lost(t, worker);

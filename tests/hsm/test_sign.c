@@ -397,6 +397,8 @@ static void fewer_sessions_than_promised_is_no_failure(void)
 {
     counted->session_limit = 4;
     expect_at_work(4);
+    counted->session_limit = 1;
+    expect_at_work(1);
     counted->session_limit = 0;
 }
 
