@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loading PKCS#11 modules through libp11, listing their slots, and the one wrapper for all calls of Cryptoki.
- * Sessions, login and objects: token.c and object.c.
+ * Loading PKCS#11 modules through libp11, starting them anew, and the one wrapper for all calls of Cryptoki. What is in
+ * their slots: slot.c; whether one is meant by a URI: module_match.c. Sessions, login and objects: token.c and object.c.
  *
  * What one must know of libp11 0.4.12:
  *  - it clears the caller's OpenSSL error queue, so it is called on threads of this room only;
@@ -9,11 +9,11 @@
  *  - it registers error strings that live in libp11.so, so that library must never be unmapped;
  *  - releasing its list of slots calls C_CloseAllSessions on each of them, updating the list
  * (PKCS11_update_slots) reads past a pointer when there are two or more, and one slot in trouble hides all
- * the others. So slots are listed here, with Cryptoki's own functions.
+ * the others. So slot.c lists the slots, with Cryptoki's own functions.
  */
 #undef OPENSSL_NO_DEPRECATED /* libp11.h names types that OpenSSL 3 has deprecated; none is used here */
 
-#include "module.h"
+#include "module-int.h"
 #include "debug.h"
 #include "error.h"
 #include "exit.h"
@@ -23,8 +23,6 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <libp11.h>
@@ -32,10 +30,8 @@
 #include <openssl/err.h>
 
 enum {
-    REFUSED_MAX = 8,         /* wrong PINs per module and process */
-    DEAD_MS = 2000,          /* after which nobody returns from a dead connection who has not yet */
-    RESCAN_WAIT_MS = 100,    /* for calls in progress: some signatures of a slow token long */
-    INFO_PAUSE_MAX_MS = 128, /* the longest of the pauses between tries, each twice the one before */
+    DEAD_MS = 2000,       /* after which nobody returns from a dead connection who has not yet */
+    RESCAN_WAIT_MS = 100, /* for calls in progress: some signatures of a slow token long */
 };
 
 /* What belongs to one process: a child of fork starts with a new one. */
@@ -49,23 +45,6 @@ struct module_live {
     atomic_int sessions;        /* ours, open now */
     uint64_t dead_since;        /* stats_now() when the connection was first seen to be dead, or 0 */
     struct module_live *parent; /* the one before the fork: kept, not touched */
-};
-
-struct refused {
-    char *serial, *label;
-    struct pin *pin;
-};
-
-struct module {
-    char *path, *init_args;
-    unsigned refs;            /* under the registry lock */
-    struct module *next;      /* likewise */
-    struct module_live *live; /* likewise; its contents under its own lock */
-    CK_FUNCTION_LIST *_Atomic functions;
-    atomic_uint incarnation;
-    atomic_bool near, rpc;
-    struct refused refused[REFUSED_MAX]; /* under the registry lock */
-    unsigned refused_count;
 };
 
 static struct module *modules; /* under the registry lock */
@@ -107,11 +86,6 @@ static bool same_text(const char *a, const char *b)
 
 static void module_forget(struct module *m)
 {
-    for (unsigned i = 0; i < m->refused_count; i++) {
-        OPENSSL_free(m->refused[i].serial);
-        OPENSSL_free(m->refused[i].label);
-        pin_free(m->refused[i].pin);
-    }
     OPENSSL_free(m->path);
     OPENSSL_free(m->init_args);
     OPENSSL_free(m);
@@ -325,11 +299,7 @@ static hsm_status load_locked(struct module *m, struct module_live *live, hsm_er
     return HSM_OK;
 }
 
-typedef hsm_status (*module_step)(struct module *m, struct module_live *live, void *arg, hsm_error *err);
-
-/* Loads if need be, then runs `step` (may be NULL) as the only thread at this module's context, inside the
- * gate. */
-static hsm_status module_do(struct module *m, module_step step, void *arg, hsm_error *err)
+hsm_status module_do(struct module *m, module_step step, void *arg, hsm_error *err)
 {
     struct module_live *live = module_live(m);
     if (!live)
@@ -423,236 +393,6 @@ bool module_rescan(struct module *m, unsigned attempt)
 void module_sessions_add(struct module *m, int change)
 {
     atomic_fetch_add(&module_live(m)->sessions, change);
-}
-
-/* ---- Slots ---- */
-
-void slots_free(struct slot *list, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        OPENSSL_free(list[i].label);
-        OPENSSL_free(list[i].manufacturer);
-        OPENSSL_free(list[i].model);
-        OPENSSL_free(list[i].serial);
-        OPENSSL_free(list[i].description);
-        OPENSSL_free(list[i].slot_manufacturer);
-    }
-    OPENSSL_free(list);
-}
-
-/* Fields of Cryptoki have no NUL and are padded with blanks (PKCS#11 2.40 section 3). */
-static size_t unpadded_length(const CK_UTF8CHAR *field, size_t len)
-{
-    while (len > 0 && (field[len - 1] == ' ' || field[len - 1] == '\0'))
-        len--;
-    return len;
-}
-
-static char *unpadded(const CK_UTF8CHAR *field, size_t len)
-{
-    return OPENSSL_strndup((const char *)field, unpadded_length(field, len));
-}
-
-static bool slot_fill(struct slot *out, CK_SLOT_ID id, const CK_SLOT_INFO *s, const CK_TOKEN_INFO *t)
-{
-    *out = (struct slot){
-        .id = id,
-        .label = unpadded(t->label, sizeof(t->label)),
-        .manufacturer = unpadded(t->manufacturerID, sizeof(t->manufacturerID)),
-        .model = unpadded(t->model, sizeof(t->model)),
-        .serial = unpadded(t->serialNumber, sizeof(t->serialNumber)),
-        .description = unpadded(s->slotDescription, sizeof(s->slotDescription)),
-        .slot_manufacturer = unpadded(s->manufacturerID, sizeof(s->manufacturerID)),
-        .login_required = t->flags & CKF_LOGIN_REQUIRED,
-        .pin_pad = t->flags & CKF_PROTECTED_AUTHENTICATION_PATH,
-    };
-    return out->label && out->manufacturer && out->model && out->serial && out->description &&
-           out->slot_manufacturer;
-}
-
-struct slot_list {
-    struct slot *list;
-    size_t count;
-};
-
-/*
- * SoftHSM2 2.6.1 writes the token's file at each C_Login. Other processes that read it at that moment are
- * answered CKR_GENERAL_ERROR, or CKR_OK with a blank label or serial number (Token::getTokenInfo ignores what
- * these two lookups return): the token would be known by half a name, and not be found again. A daemon's
- * processes all start at the same time, so have some patience. What is blank after that is so in truth.
- */
-CK_RV module_token_info(struct module *m, CK_SLOT_ID slot, CK_TOKEN_INFO *info, const char *where,
-                        hsm_error *err)
-{
-    for (unsigned pause = 1;; pause *= 2) {
-        CK_RV rv = CK(m->functions, err, where, C_GetTokenInfo, slot, info);
-        bool half = rv == CKR_OK && (info->flags & CKF_TOKEN_INITIALIZED) &&
-                    (unpadded_length(info->label, sizeof(info->label)) == 0 ||
-                     unpadded_length(info->serialNumber, sizeof(info->serialNumber)) == 0);
-        if ((rv != CKR_GENERAL_ERROR && !half) || pause > INFO_PAUSE_MAX_MS)
-            return rv;
-        pause_ms(pause);
-    }
-}
-
-/* A slot in trouble is left out, so that it does not hide the others; its trouble is told if no token is
- * found. */
-static hsm_status slot_read(struct module *m, CK_SLOT_ID id, struct slot_list *out, hsm_error *trouble)
-{
-    CK_SLOT_INFO slot;
-    CK_TOKEN_INFO token;
-    hsm_error why = {0};
-    CK_RV rv = CK(m->functions, &why, m->path, C_GetSlotInfo, id, &slot);
-    if (rv == CKR_OK)
-        rv = module_token_info(m, id, &token, m->path, &why);
-    if (rv != CKR_OK && rv != CKR_TOKEN_NOT_PRESENT && rv != CKR_TOKEN_NOT_RECOGNIZED)
-        (void)error_copy(trouble, &why);
-    if (rv != CKR_OK || !(token.flags & CKF_TOKEN_INITIALIZED))
-        return HSM_OK;
-    if (slot_fill(&out->list[out->count++], id, &slot, &token))
-        return HSM_OK;
-    return error_set(trouble, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory", m->path);
-}
-
-static hsm_status slots_step(struct module *m, struct module_live *live, void *arg, hsm_error *err)
-{
-    (void)live;
-    struct slot_list *out = arg;
-    hsm_error trouble = {0};
-    CK_ULONG n = 0;
-    CK_SLOT_ID *ids = NULL;
-    /* Asking for the number first also makes the module look for slots anew (PKCS#11 2.40 section 5.5). */
-    CK_RV rv = CK(m->functions, err, m->path, C_GetSlotList, CK_TRUE, NULL, &n);
-    if (rv != CKR_OK)
-        return ckr_status(rv);
-    hsm_status status = HSM_OK;
-    n += 4; /* should some be plugged in meanwhile */
-    ids = OPENSSL_zalloc(n * sizeof(*ids));
-    out->list = OPENSSL_zalloc(n * sizeof(*out->list));
-    if (!ids || !out->list) {
-        status = error_set(err, HSM_E_MEMORY, 0, "PKCS#11 module '%s': out of memory", m->path);
-        goto out;
-    }
-    rv = CK(m->functions, err, m->path, C_GetSlotList, CK_TRUE, ids, &n);
-    if (rv != CKR_OK) {
-        status = ckr_status(rv);
-        goto out;
-    }
-    for (CK_ULONG i = 0; i < n && status == HSM_OK; i++)
-        status = slot_read(m, ids[i], out, &trouble);
-    if (status == HSM_E_MEMORY || (status == HSM_OK && out->count == 0 && trouble.status != HSM_OK))
-        status = error_copy(err, &trouble);
-out:
-    OPENSSL_free(ids);
-    return status;
-}
-
-hsm_status module_slots(struct module *m, struct slot **list, size_t *count, hsm_error *err)
-{
-    struct slot_list found = {0};
-    hsm_status status = module_do(m, slots_step, &found, err);
-    if (status != HSM_OK) {
-        slots_free(found.list, found.count);
-        found = (struct slot_list){0};
-    }
-    *list = found.list;
-    *count = found.count;
-    return status;
-}
-
-/* ---- Does the module fit a URI? ---- */
-
-static bool same_file(const char *a, const char *b)
-{
-    char *real_a = realpath(a, NULL), *real_b = realpath(b, NULL);
-    bool same = strcmp(a, b) == 0 || (real_a && real_b && strcmp(real_a, real_b) == 0);
-    free(real_a);
-    free(real_b);
-    return same;
-}
-
-/* RFC 7512 section 2.3: module-name is the file's name without what the system adds to libraries' names. */
-static bool module_is_named(const char *path, const char *name)
-{
-    const char *slash = strrchr(path, '/');
-    const char *base = slash ? slash + 1 : path;
-    size_t len = strlen(name);
-    if (strncmp(base, "lib", 3) == 0 && strncmp(name, "lib", 3) != 0)
-        base += 3;
-    return strncmp(base, name, len) == 0 && (base[len] == '\0' || strcmp(base + len, ".so") == 0);
-}
-
-/* An attribute of the URI against what the module says of itself. */
-static bool fits(const char *wanted, const unsigned char *padded, size_t len)
-{
-    while (len > 0 && padded[len - 1] == ' ')
-        len--;
-    return !wanted || (strlen(wanted) == len && memcmp(wanted, padded, len) == 0);
-}
-
-static bool version_fits(const char *wanted, CK_VERSION v)
-{
-    if (!wanted)
-        return true;
-    char *end = NULL;
-    unsigned long major = strtoul(wanted, &end, 10);
-    unsigned long minor =
-        *end == '.' ? strtoul(end + 1, NULL, 10) : 0; /* RFC 7512 section 2.3: no minor means 0 */
-    return major == v.major && minor == v.minor;
-}
-
-hsm_status module_match(struct module *m, const hsm_uri *uri, hsm_error *err)
-{
-    if ((uri->module_path && !same_file(uri->module_path, m->path)) ||
-        (uri->module_name && !module_is_named(m->path, uri->module_name)))
-        return error_set(err, HSM_E_SETTINGS, 0, "the URI wants the module '%s', but the settings name '%s'",
-                         uri->module_path ? uri->module_path : uri->module_name, m->path);
-    if (!uri->library_manufacturer && !uri->library_description && !uri->library_version)
-        return HSM_OK;
-    CK_INFO info;
-    CK_RV rv = CK(m->functions, err, m->path, C_GetInfo, &info);
-    if (rv != CKR_OK)
-        return err ? err->status : ckr_status(rv);
-    if (fits(uri->library_manufacturer, info.manufacturerID, sizeof(info.manufacturerID)) &&
-        fits(uri->library_description, info.libraryDescription, sizeof(info.libraryDescription)) &&
-        version_fits(uri->library_version, info.libraryVersion))
-        return HSM_OK;
-    return error_set(
-        err, HSM_E_NO_TOKEN, 0, "PKCS#11 module '%s' (%.32s, %u.%u) is not the library that the URI wants",
-        m->path, (const char *)info.libraryDescription, info.libraryVersion.major, info.libraryVersion.minor);
-}
-
-/* ---- Refused PINs ---- */
-
-bool module_pin_was_refused(struct module *m, const struct slot *slot, const struct pin *pin)
-{
-    registry_lock();
-    bool refused = m->refused_count == REFUSED_MAX;
-    for (unsigned i = 0; i < m->refused_count && !refused; i++) {
-        const struct refused *r = &m->refused[i];
-        refused = strcmp(r->serial, slot->serial) == 0 && strcmp(r->label, slot->label) == 0 &&
-                  pin_equal(r->pin, pin);
-    }
-    registry_unlock();
-    return refused;
-}
-
-void module_pin_refuse(struct module *m, const struct slot *slot, const struct pin *pin)
-{
-    struct refused r = {OPENSSL_strdup(slot->serial), OPENSSL_strdup(slot->label),
-                        pin_new(pin->text, pin->len)};
-    registry_lock();
-    bool room = m->refused_count < REFUSED_MAX && r.serial && r.label && r.pin;
-    if (room)
-        m->refused[m->refused_count++] = r;
-    else
-        m->refused_count = REFUSED_MAX;
-    registry_unlock();
-    if (!room) {
-        OPENSSL_free(r.serial);
-        OPENSSL_free(r.label);
-        pin_free(r.pin);
-    }
 }
 
 /* ---- The end ---- */

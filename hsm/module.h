@@ -18,6 +18,7 @@
 #include "sealane/hsm.h"
 
 struct module;
+struct slot;
 
 struct module *module_get(const char *path, const char *init_args); /* NULL if out of memory */
 /* Drops a reference. The last one finalises and unloads, if `finalize`, unless the process is ending. */
@@ -39,16 +40,6 @@ CK_FUNCTION_LIST *module_functions(const struct module *m);
  */
 bool module_is_near(const struct module *m);
 
-/* A slot with an initialised token in it, as plain strings without padding. */
-struct slot {
-    CK_SLOT_ID id;
-    char *label, *manufacturer, *model, *serial;
-    char *description, *slot_manufacturer;
-    bool login_required, pin_pad;
-};
-
-/* The slots with an initialised token. `*list` is for slots_free. */
-hsm_status module_slots(struct module *m, struct slot **list, size_t *count, hsm_error *err);
 /*
  * Finalises and initialises the module, for those that see tokens only then; `attempt` counts from 0, and
  * later ones first wait a little. Does nothing and returns false if the module is not ours alone or has
@@ -58,11 +49,6 @@ enum { RESCANS_MAX = 8 };
 bool module_rescan(struct module *m, unsigned attempt);
 /* For module_rescan: so many sessions more in this process. */
 void module_sessions_add(struct module *m, int change);
-void slots_free(struct slot *list, size_t count);
-
-/* C_GetTokenInfo, `where` being the name for messages. */
-CK_RV module_token_info(struct module *m, CK_SLOT_ID slot, CK_TOKEN_INFO *info, const char *where,
-                        hsm_error *err);
 
 /* Does the module itself fit the URI's module-path, module-name and library-* attributes? */
 hsm_status module_match(struct module *m, const hsm_uri *uri, hsm_error *err);

@@ -16,6 +16,7 @@
 #include "pin.h"
 #include "pool.h"
 #include "sealane/hsm.h"
+#include "slot.h"
 #include "text.h"
 
 struct token;
