@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections: the socket, the buffers and the turn; see io.h. TLS is io_tls.c's, getting connected
- * io_connect.c's.
+ * Connections: the socket and the turn; see io.h. Their beginning and end are io_life.c's, what owners read and write
+ * io_owner.c's, TLS is io_tls.c's, getting connected io_connect.c's.
  *
  * libuv only tells what a socket is ready for. Its callbacks receive bytes and put the connection on the
  * turn's list; everything else happens in io_turn, just before the loop would sleep: first all that came is
@@ -12,17 +12,10 @@
 #include "log.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#define CLOSING_SECONDS 10            /* for the last bytes, the goodbye and the peer's own close */
-#define SWALLOW_MAX     (1024 * 1024) /* of a peer that talks on after we said goodbye */
+#define SWALLOW_MAX (1024 * 1024) /* of a peer that talks on after we said goodbye */
 
 /* ---- The turn's lists ---- */
 
@@ -56,145 +49,15 @@ void io_mark_unsent(struct io *io)
     loop->unsent_tail = io;
 }
 
-/* ---- Birth and death ---- */
+/* ---- The socket ---- */
 
-static void on_timer(uv_timer_t *timer);
-static void timer_set(struct io *io, uint64_t at);
 static void on_ready(uv_poll_t *poll, int status, int events);
-
-struct io *io_new(struct loop *loop, struct config *config, io_handler handler, void *owner)
-{
-    struct io *io = calloc(1, sizeof *io);
-
-    if (io == NULL)
-        return NULL;
-    io->loop = loop;
-    io->config = config_hold(config);
-    io->handler = handler;
-    io->owner = owner;
-    io->fd = -1;
-    io->stage = STAGE_OPEN;
-    uv_timer_init(&loop->uv, &io->timer);
-    io->timer.data = io;
-    io->handles = 1;
-    io->next = loop->all;
-    if (loop->all != NULL)
-        loop->all->previous = io;
-    loop->all = io;
-    return io;
-}
-
-static void on_closed(uv_handle_t *handle)
-{
-    io_release(handle->data);
-}
-
-void io_free_if_done(struct io *io)
-{
-    struct loop *loop = io->loop;
-
-    /* A job that is paused runs on a stack of its own that refers to us: io_wake comes back here after it. On
-     * a list of the turn: io_turn does. */
-    if (io->handles > 0 || io->ssl != NULL || io->is_active || io->is_unsent)
-        return;
-    if (io->previous != NULL)
-        io->previous->next = io->next;
-    else
-        loop->all = io->next;
-    if (io->next != NULL)
-        io->next->previous = io->previous;
-    io_tls_forget(io);
-    config_drop(io->config);
-    free(io);
-}
-
-void io_release(struct io *io)
-{
-    io->handles--;
-    io_free_if_done(io);
-}
-
-static void on_poll_closed(uv_handle_t *poll)
-{
-    struct io *io = poll->data;
-
-    free(poll);
-    io_release(io);
-}
-
-bool io_attach(struct io *io, int fd)
-{
-    const int on = 1;
-
-    io->poll = malloc(sizeof *io->poll);
-    if (io->poll == NULL || uv_poll_init(&io->loop->uv, io->poll, fd) != 0) {
-        free(io->poll);
-        io->poll = NULL;
-        close(fd);
-        return false;
-    }
-    /* We gather a turn's output ourselves; Nagle's algorithm on top would only add delay. */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    io->poll->data = io;
-    io->handles++;
-    io->interest = 0;
-    io->fd = fd;
-    return true;
-}
-
-void io_detach(struct io *io)
-{
-    if (io->fd < 0)
-        return;
-    uv_close((uv_handle_t *)io->poll, on_poll_closed);
-    close(io->fd);
-    io->poll = NULL;
-    io->fd = -1;
-}
-
-void io_kill(struct io *io)
-{
-    struct buffer_pool *pool = &io->loop->buffers;
-
-    if (io->stage == STAGE_DEAD)
-        return;
-    io->stage = STAGE_DEAD;
-    io->handler = NULL;
-    io_connect_cancel(io);
-    io_records_free(io);
-    io_tls_free(io);
-    io_detach(io);
-    buffer_clear(pool, &io->net_in);
-    buffer_clear(pool, &io->text_in);
-    buffer_clear(pool, &io->text_out);
-    buffer_clear(pool, &io->net_out);
-    uv_close((uv_handle_t *)&io->timer, on_closed);
-}
-
-void io_break(struct io *io, const char *format, ...)
-{
-    va_list args;
-
-    if (io->stage == STAGE_CLOSING) { /* nobody left to tell */
-        io_kill(io);
-        return;
-    }
-    if (io->stage == STAGE_BROKEN || io->stage == STAGE_DEAD)
-        return;
-    va_start(args, format);
-    vsnprintf(io->error, sizeof io->error, format, args);
-    va_end(args);
-    io->stage = STAGE_BROKEN;
-    io_mark_active(io);
-}
 
 static void break_socket(struct io *io, int error)
 {
     io->socket_dead = true;
     io_break(io, "%s", strerror(error));
 }
-
-/* ---- The socket ---- */
 
 static void watch(struct io *io)
 {
@@ -300,7 +163,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 
 /* ---- Input ---- */
 
-static void tell(struct io *io, enum io_event event)
+void io_tell(struct io *io, enum io_event event)
 {
     if (io->handler != NULL)
         io->handler(io->owner, event);
@@ -322,7 +185,7 @@ static void deliver(struct io *io)
         if (io->fresh && !io->paused && buffer_length(&io->text_in) > 0) {
             size_t before = buffer_length(&io->text_in);
             io->fresh = false;
-            tell(io, IO_INPUT);
+            io_tell(io, IO_INPUT);
             more = io->stage == STAGE_OPEN && (io_is_secure(io) || io->fresh) &&
                    (buffer_length(&io->text_in) < before || io->fresh);
         }
@@ -330,7 +193,7 @@ static void deliver(struct io *io)
     if (io->stage == STAGE_OPEN && io->ended && !io->eof_told &&
         (!io->paused || buffer_length(&io->text_in) == 0)) {
         io->eof_told = true;
-        tell(io, IO_EOF);
+        io_tell(io, IO_EOF);
     }
 }
 
@@ -340,22 +203,22 @@ static void advance(struct io *io)
         io_connect_advance(io);
     if (io->stage == STAGE_OPEN && io->connected_untold) {
         io->connected_untold = false;
-        tell(io, IO_CONNECTED);
+        io_tell(io, IO_CONNECTED);
     }
     if (io->stage == STAGE_HANDSHAKE) {
         io_tls_handshake(io);
         if (io->stage == STAGE_OPEN)
-            tell(io, IO_SECURED);
+            io_tell(io, IO_SECURED);
     }
     if (io->stage == STAGE_OPEN && io->room_wanted && io_room(io) >= BUFFER_SIZE / 2) {
         io->room_wanted = false;
-        tell(io, IO_ROOM);
+        io_tell(io, IO_ROOM);
     }
     if (io->stage == STAGE_OPEN)
         deliver(io);
     if (io->stage == STAGE_BROKEN && !io->broken_told) {
         io->broken_told = true;
-        tell(io, IO_FAILED);
+        io_tell(io, IO_FAILED);
     }
     if (io->stage == STAGE_DEAD)
         return;
@@ -364,85 +227,7 @@ static void advance(struct io *io)
     watch(io);
 }
 
-enum io_line io_take_line(struct io *io, size_t max, const char **line, size_t *len)
-{
-    const uint8_t *bytes = buffer_bytes(&io->text_in);
-    size_t held = buffer_length(&io->text_in);
-    const uint8_t *lf = held > 0 ? memchr(bytes, '\n', held) : NULL;
-    size_t length = lf != NULL ? (size_t)(lf - bytes) : held;
-    size_t text = length > 0 && bytes[length - 1] == '\r' ? length - 1 : length;
-
-    if (held == 0)
-        return IO_LINE_NONE;
-    if (memchr(bytes, '\0', text) != NULL || memchr(bytes, '\r', text) != NULL ||
-        (lf != NULL && text == length))
-        return IO_LINE_BROKEN;
-    if (text > max)
-        return IO_LINE_TOO_LONG;
-    if (lf == NULL)
-        return IO_LINE_NONE;
-    *line = (const char *)bytes;
-    *len = text;
-    buffer_drop(&io->text_in, length + 1);
-    return IO_LINE_READY;
-}
-
-const uint8_t *io_peek(const struct io *io, size_t *len)
-{
-    *len = buffer_length(&io->text_in);
-    return buffer_bytes(&io->text_in);
-}
-
-void io_drop(struct io *io, size_t len)
-{
-    buffer_drop(&io->text_in, len);
-}
-
-void io_pause(struct io *io)
-{
-    io->paused = true;
-}
-
-void io_resume(struct io *io)
-{
-    io->paused = false;
-    io->fresh = true;
-    io_mark_active(io);
-}
-
 /* ---- Output ---- */
-
-size_t io_room(const struct io *io)
-{
-    return buffer_room(io_is_secure(io) ? &io->text_out : &io->net_out);
-}
-
-bool io_write(struct io *io, const void *bytes, size_t len)
-{
-    struct buffer *out = io_is_secure(io) ? &io->text_out : &io->net_out;
-
-    if (io->stage == STAGE_BROKEN || io->stage == STAGE_DEAD)
-        return false;
-    if (!buffer_append(&io->loop->buffers, out, bytes, len)) {
-        io_break(io, "the peer does not take what we send");
-        return false;
-    }
-    io_mark_unsent(io);
-    return true;
-}
-
-void io_wait_room(struct io *io)
-{
-    io->room_wanted = true;
-    io_mark_unsent(io);
-}
-
-void io_hold(struct io *io, bool held)
-{
-    if (io->held && !held)
-        io_mark_unsent(io);
-    io->held = held;
-}
 
 static void io_seal(struct io *io)
 {
@@ -450,6 +235,13 @@ static void io_seal(struct io *io)
         io_tls_seal(io);
 }
 
+const char *io_sealed_by(struct io *io)
+{
+    if (io->session != NULL)
+        return io_records_sealed_by(io);
+    io_seal(io);
+    return tls_sealed_by(io->config->tls.library);
+}
 /* Everything was sent and we are leaving: say so, and stay until the peer has heard it. */
 static void finish_closing(struct io *io)
 {
@@ -579,135 +371,4 @@ void io_turn(struct loop *loop)
         while ((n = take_unsent(loop, group)) > 0)
             send_group(group, n);
     } while (loop->active != NULL || loop->unsent != NULL);
-}
-
-void io_abort_all(struct loop *loop)
-{
-    for (struct io *io = loop->all, *next; io != NULL; io = next) {
-        next = io->next;
-        io_kill(io);
-    }
-}
-
-/* ---- The owner's side ---- */
-
-struct io *io_accept(struct loop *loop, struct config *config, int fd, io_handler handler, void *owner)
-{
-    struct io *io = io_new(loop, config, handler, owner);
-    struct sockaddr_storage address;
-    socklen_t len = sizeof address;
-
-    if (io == NULL) {
-        close(fd);
-        return NULL;
-    }
-    if (!io_attach(io, fd)) {
-        io_kill(io);
-        return NULL;
-    }
-    if (getpeername(fd, (struct sockaddr *)&address, &len) == 0)
-        getnameinfo((struct sockaddr *)&address, len, io->peer, sizeof io->peer, NULL, 0, NI_NUMERICHOST);
-    io_mark_active(io);
-    return io;
-}
-
-void io_close(struct io *io)
-{
-    bool alive = io->fd >= 0 && io->stage != STAGE_CONNECTING && !io->socket_dead && !io->job_paused;
-
-    if (io->stage == STAGE_CLOSING || io->stage == STAGE_DEAD)
-        return;
-    if (!alive) {
-        io_kill(io);
-        return;
-    }
-    /* A handshake that failed left its alert in net_out; there is nothing to seal then. */
-    if (io->stage != STAGE_OPEN)
-        buffer_clear(&io->loop->buffers, &io->text_out);
-    io->stage = STAGE_CLOSING;
-    io->handler = NULL;
-    buffer_clear(&io->loop->buffers, &io->text_in);
-    buffer_clear(&io->loop->buffers, &io->net_in);
-    timer_set(io, uv_now(&io->loop->uv) + CLOSING_SECONDS * 1000);
-    io_mark_unsent(io);
-}
-
-void io_abort(struct io *io)
-{
-    io_kill(io);
-}
-
-/*
- * A deadline is set with every command and nearly never passes: the timer keeps running towards an earlier one, and only
- * then looks how much is left.
- */
-static void timer_set(struct io *io, uint64_t at)
-{
-    uint64_t now = uv_now(&io->loop->uv);
-
-    io->deadline = at;
-    if (at == 0 || (uv_is_active((uv_handle_t *)&io->timer) && io->timer_at <= at))
-        return;
-    io->timer_at = at;
-    uv_timer_start(&io->timer, on_timer, at > now ? at - now : 0, 0);
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-    struct io *io = timer->data;
-
-    if (io->deadline > uv_now(&io->loop->uv))
-        timer_set(io, io->deadline);
-    else if (io->deadline != 0 && io->stage == STAGE_CLOSING)
-        io_kill(io);
-    else if (io->deadline != 0)
-        tell(io, IO_TIMEOUT);
-}
-
-void io_deadline(struct io *io, long seconds)
-{
-    if (io->stage == STAGE_CLOSING || io->stage == STAGE_DEAD)
-        return;
-    timer_set(io, seconds > 0 ? uv_now(&io->loop->uv) + (uint64_t)seconds * 1000 : 0);
-}
-
-const char *io_error(const struct io *io)
-{
-    return io->error;
-}
-bool io_key_failed(const struct io *io)
-{
-    return io->key_failed;
-}
-const char *io_sealed_by(struct io *io)
-{
-    if (io->session != NULL)
-        return io_records_sealed_by(io);
-    io_seal(io);
-    return tls_sealed_by(io->config->tls.library);
-}
-const char *io_peer(const struct io *io)
-{
-    return io->peer;
-}
-const struct io_facts *io_facts(const struct io *io)
-{
-    return &io->facts;
-}
-
-bool io_spoke_early(const struct io *io)
-{
-    uint8_t byte;
-
-    return recv(io->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
-void io_set_peer(struct io *io, const char *address)
-{
-    snprintf(io->peer, sizeof io->peer, "%s", address);
-}
-
-bool io_may_sign(const struct io *io, const struct tls_server *server)
-{
-    return (long)atomic_load_explicit(&io->loop->signing, memory_order_relaxed) < server->queue;
 }

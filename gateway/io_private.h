@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of a connection, shared by io.c, io_connect.c and io_tls.c; nobody else includes it. */
+/* The inside of a connection, shared by the io*.c files; nobody else includes it. */
 #ifndef GATEWAY_IO_PRIVATE_H
 #define GATEWAY_IO_PRIVATE_H
 
@@ -93,12 +93,15 @@ static inline bool io_is_secure(const struct io *io)
 /* io.c */
 bool io_may_seal(const struct io *io);
 void io_last_words(struct io *io); /* sends what is sealed, now: an alert, before the owner aborts */
-struct io *io_new(struct loop *loop, struct config *config, io_handler handler, void *owner);
-bool io_attach(struct io *io, int fd); /* takes the socket over; on failure the fd is closed */
-void io_detach(struct io *io);         /* closes the socket and keeps the rest */
 void io_watch_connect(struct io *io);
 void io_mark_active(struct io *io);
 void io_mark_unsent(struct io *io);
+void io_tell(struct io *io, enum io_event event); /* the owner, if there still is one */
+
+/* io_life.c */
+struct io *io_new(struct loop *loop, struct config *config, io_handler handler, void *owner);
+bool io_attach(struct io *io, int fd); /* takes the socket over; on failure the fd is closed */
+void io_detach(struct io *io);         /* closes the socket and keeps the rest */
 void io_break(struct io *io, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void io_kill(struct io *io);
 void io_release(struct io *io); /* one handle or request less */
