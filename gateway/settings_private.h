@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of reading settings, shared by settings.c, settings_values.c and settings_sections.c. */
+/* The inside of reading settings, shared by the settings*.c files. */
 #ifndef GATEWAY_SETTINGS_PRIVATE_H
 #define GATEWAY_SETTINGS_PRIVATE_H
 
@@ -15,18 +15,22 @@ void values_begin(const char *file, FILE *errors);
 unsigned values_errors(void);
 void values_count_error(void);
 cfg_errfunc_t values_reporter(void);
-/* The line on which an option's last value stands. */
+/* Keeps the line on which the option's last value stands, as a check of libconfuse's answers: 0, or -1. */
+int note_place(cfg_t *cfg, cfg_opt_t *opt);
+/* That line. */
 int place_of(const cfg_opt_t *opt);
 
 int parse_size(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result);
 int parse_time(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result);
 int parse_count(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result);
-/* Tells libconfuse how each key of the language is checked. */
-void values_set_checks(cfg_t *cfg);
-
 /* Words and parts of values that were checked already. */
 enum tls_level level_of(const char *word);
 bool split_endpoint(struct store *store, const char *text, struct endpoint *out);
+
+/* ---- settings_checks.c ---- */
+
+/* Tells libconfuse how each key of the language is checked. */
+void values_set_checks(cfg_t *cfg);
 
 /* ---- settings_sections.c: sections to structures; false only when out of memory ---- */
 
