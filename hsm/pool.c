@@ -144,7 +144,8 @@ static bool queue_return(struct worker *worker, struct task *task)
     bool others = pool_alive(pool) > 1 && !pool->stopping;
     worker->retire = others;
     if (others) {
-        pool->retiring++; /* at once, for the next one who asks whether there are others */
+        worker_leave(worker); /* whoever loses patience with the task now must not find this thread at it */
+        pool->retiring++;     /* at once, for the next one who asks whether there are others */
         if (pool->limit > pool_alive(pool))
             pool->limit = pool_alive(pool); /* do not try that again with every task */
         task->err = (hsm_error){0};
