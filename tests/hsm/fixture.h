@@ -58,8 +58,13 @@ hsm_key *find_key(hsm *h, const char *label);                                /* 
 
 /* A mechanism and input that fit the key: ECDSA over 32 bytes, PKCS#1 over a SHA-256 DigestInfo. */
 hsm_status sign_any(hsm_key *key, hsm_error *err);
+/* The same with a short time-out of the test's own, which a slow machine may need more than once. */
+hsm_status sign_patiently(hsm_key *key);
 /* Signs a digest of `hash` with the scheme and has libcrypto verify the result. */
 bool sign_and_verify(hsm_key *key, hsm_scheme scheme, hsm_hash hash, hsm_error *err);
+
+/* For loops that wait for something: lets those work that it is waited for. */
+void give_way(void);
 
 /* The module's functions, as another part of the process would use them. Valid once the module is loaded. */
 CK_FUNCTION_LIST *fixture_functions(void);

@@ -2,7 +2,6 @@
 /* Copies of keys in sessions: only where they are wanted, no weaker than the key, and gone with it. */
 #include "fixture.h"
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,7 +5,6 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +34,7 @@ static void start_signing(const char *label, int threads)
         pthread_detach(thread);
     }
     while (threads > 0 && rounds < 5)
-        sched_yield();
+        give_way();
 }
 
 static int exit_while_idle(void *arg)
@@ -88,7 +87,7 @@ static int exit_while_the_token_hangs(void *arg)
     if (hsm_submit(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, NULL, NULL, &job, NULL) != HSM_OK)
         return 92;
     while (counted->held == 0)
-        sched_yield();
+        give_way();
     return 0;
 }
 

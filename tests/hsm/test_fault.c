@@ -3,7 +3,6 @@
 #include "fixture.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +14,7 @@ static hsm_key *key;
 
 static void start_with(unsigned sessions)
 {
-    h = fixture_hsm_with(&(hsm_settings){.pin = FIXTURE_PIN, .sessions = sessions, .timeout_ms = 5000});
+    h = fixture_hsm_with(&(hsm_settings){.pin = FIXTURE_PIN, .sessions = sessions, .timeout_ms = 120000});
     key = find_key(h, "p256");
     CU_ASSERT_EQUAL(sign_any(key, NULL), HSM_OK);
 }
@@ -113,7 +112,7 @@ static void nothing_is_repeated_for_nobody(void)
     CU_ASSERT_EQUAL_FATAL(
         hsm_submit(key, &(hsm_mechanism){.scheme = HSM_ECDSA}, digest, 32, NULL, NULL, &job, NULL), HSM_OK);
     while (fault->hanging == 0)
-        sched_yield();
+        give_way();
     hsm_job_abandon(job);
     fault->rule[0].hang = 0;
     (void)expect(HSM_OK, "the next in the only session");
@@ -320,7 +319,7 @@ static void wait_for_each(int more)
         seen[i] = successes[i];
     for (int i = 0; i < THREADS; i++) {
         while (successes[i] < seen[i] + more && failures == 0)
-            sched_yield();
+            give_way();
     }
 }
 
@@ -336,7 +335,7 @@ static void wait_for_anybody(void)
 {
     int seen = successes_of_all();
     while (successes_of_all() == seen && failures == 0)
-        sched_yield();
+        give_way();
 }
 
 /*

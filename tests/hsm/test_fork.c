@@ -4,7 +4,6 @@
 #include "fixture.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,7 +232,7 @@ static void parent_and_children_sign_when_forked_under_load(void)
     for (int i = 0; i < FORKS; i++) {
         int seen = rounds;
         while (rounds < seen + 3)
-            sched_yield();
+            give_way();
         pids[i] = start(sign_some);
     }
     for (int i = 0; i < FORKS; i++)

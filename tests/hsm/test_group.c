@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -33,7 +32,7 @@ static void start_with(const char *group, unsigned timeout_ms)
 
 static void start(const char *group)
 {
-    start_with(group, 5000);
+    start_with(group, 120000);
 }
 
 static void end(void)
@@ -53,7 +52,7 @@ static void order_nothing(void)
     }
     fault->away = 0;
     while (fault->hanging > 0)
-        sched_yield();
+        give_way();
 }
 
 /* What that member answers to C_Sign from now on. */
@@ -116,7 +115,7 @@ static void failing_member_is_left_out_and_taken_back(void)
         order_nothing();
         (void)order_token(0, "east", CKR_OK);
         while (!member_is_used(0))
-            sched_yield();
+            give_way();
         order_nothing();
     }
     end();
@@ -133,7 +132,7 @@ static void member_that_is_away_is_left_out_and_taken_back(void)
         fault->away = 0;
         (void)order_token(0, i % 2 ? "west" : "east", CKR_OK);
         while (!member_is_used(0))
-            sched_yield();
+            give_way();
         order_nothing();
     }
     end();
@@ -195,7 +194,7 @@ static void all_members_failing_is_told(void)
     CU_ASSERT_EQUAL(err.ckr, CKR_DEVICE_ERROR);
     order_nothing();
     while (sign_any(key, &err) != HSM_OK)
-        sched_yield();
+        give_way();
     end();
 }
 
@@ -263,7 +262,7 @@ static void member_that_comes_late_is_taken_in(void)
     CU_ASSERT_EQUAL(uses(0), 0);
     fault->away = 0;
     while (!member_is_used(0))
-        sched_yield();
+        give_way();
     order_nothing();
     end();
 }
@@ -330,11 +329,11 @@ static void load_never_sees_a_member_go(void)
         fault->away = 1;
         int seen = successes;
         while (successes < seen + 200 && failures == 0)
-            sched_yield();
+            give_way();
         fault->away = 0;
         (void)order_token(0, token, CKR_OK);
         while (uses(0) < 5 && failures == 0) /* it is back, before the other one goes */
-            sched_yield();
+            give_way();
         order_nothing();
     }
     stop = true;

@@ -3,7 +3,6 @@
 #include "fixture.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,12 +13,17 @@ enum { SESSIONS = 3, TIMEOUT_MS = 1500 };
 static hsm *h;
 static hsm_key *key;
 
-static void start(void)
+static void start_with(unsigned timeout_ms)
 {
     h = fixture_hsm_with(
-        &(hsm_settings){.pin = FIXTURE_PIN, .sessions = SESSIONS, .timeout_ms = TIMEOUT_MS, .queue = 8});
+        &(hsm_settings){.pin = FIXTURE_PIN, .sessions = SESSIONS, .timeout_ms = timeout_ms, .queue = 8});
     key = find_key(h, "p256");
-    CU_ASSERT_EQUAL(sign_any(key, NULL), HSM_OK);
+    CU_ASSERT_EQUAL(sign_patiently(key), HSM_OK);
+}
+
+static void start(void)
+{
+    start_with(TIMEOUT_MS);
 }
 
 /* The token answers again, and with it whoever was stuck in it. */
@@ -27,7 +31,7 @@ static void release(void)
 {
     counted->hold = 0;
     while (counted->held > 0)
-        sched_yield();
+        give_way();
 }
 
 static void end(void)
@@ -59,12 +63,14 @@ static void callers_are_told_in_time(void)
     hsm_status status[SESSIONS];
     start();
     counted->hold = 1;
-    for (int i = 0; i < SESSIONS; i++)
-        CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, wait_main, &status[i]), 0);
-    for (int i = 0; i < SESSIONS; i++) {
-        pthread_join(threads[i], NULL);
-        CU_ASSERT_EQUAL(status[i], HSM_E_TIMEOUT);
-    }
+    do {
+        for (int i = 0; i < SESSIONS; i++)
+            CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, wait_main, &status[i]), 0);
+        for (int i = 0; i < SESSIONS; i++) {
+            pthread_join(threads[i], NULL);
+            CU_ASSERT_EQUAL(status[i], HSM_E_TIMEOUT);
+        }
+    } while (counted->held < SESSIONS); /* on a slow machine some give up before they have come that far */
     CU_ASSERT_EQUAL(counted->held, SESSIONS);
     uint64_t asked = counted->sign_inits;
     for (int i = 0; i < 100; i++) /* would take 30 s if they waited */
@@ -128,7 +134,7 @@ static void sleepers_are_woken_in_time(void)
         expect_late(jobs[i]);
     release();
     while (sign_any(key, NULL) != HSM_OK) /* until one of them has come back to the queue */
-        sched_yield();
+        give_way();
     for (int i = 0; i < SESSIONS; i++) /* though there is an answer by now */
         expect_late(jobs[i]);
     CU_ASSERT_EQUAL(calls, JOBS); /* once each, also after the token has answered after all */
@@ -144,7 +150,7 @@ static void abandoned_operations_count_as_hanging(void)
     for (int i = 0; i < SESSIONS; i++) {
         hsm_job *job = submit(&calls);
         while (counted->held < (uint64_t)i + 1)
-            sched_yield();
+            give_way();
         hsm_job_abandon(job);
     }
     hsm_status status;
@@ -161,14 +167,14 @@ static void abandoned_operations_count_as_hanging(void)
 /* A hanging token and a healthy one in the same module: the second is not held up. */
 static void other_tokens_are_not_held_up(void)
 {
-    start();
+    start_with(120000);
     hsm_key *other = NULL;
     CU_ASSERT_EQUAL_FATAL(find_one(h, "pkcs11:token=spare;object=second", &other, NULL), HSM_OK);
     atomic_int calls = 0;
     counted->hold = 1;
     hsm_job *job = submit(&calls);
     while (counted->held == 0)
-        sched_yield();
+        give_way();
     counted->hold = 2; /* holds those that are in, not those that come */
     CU_ASSERT_EQUAL(sign_any(other, NULL), HSM_OK);
     release();

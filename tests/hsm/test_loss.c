@@ -3,7 +3,6 @@
 #include "fixture.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,10 +140,10 @@ static void losses_under_load_are_not_noticed(void)
     for (int i = 0; i < LOSSES; i++) {
         int seen = successes;
         while (successes < seen + 200)
-            sched_yield();
+            give_way();
         counted->sign_answer = CKR_DEVICE_REMOVED;
         while (counted->sign_answer)
-            sched_yield();
+            give_way();
     }
     stop = true;
     for (int i = 0; i < THREADS; i++)

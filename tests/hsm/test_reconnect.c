@@ -6,7 +6,6 @@
 #include "fixture.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,7 +43,7 @@ static void start(const char *name, unsigned sessions, unsigned timeout_ms)
         .module_path = path, .pin = FIXTURE_PIN, .sessions = sessions, .timeout_ms = timeout_ms};
     CU_ASSERT_EQUAL_FATAL(hsm_new(&h, &s, &err), HSM_OK);
     key = find_key(h, "p256");
-    CU_ASSERT_EQUAL(sign_any(key, NULL), HSM_OK);
+    CU_ASSERT_EQUAL(sign_patiently(key), HSM_OK);
 }
 
 static void end(void)
@@ -75,7 +74,7 @@ static void server_dies(pthread_t threads[], hsm_status status[], unsigned count
     for (unsigned i = 0; i < count; i++)
         CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, sign_main, &status[i]), 0);
     while (fault->hanging < count)
-        sched_yield();
+        give_way();
     rule(RULE_SLOTS, FAULT_GetSlotList, FAULT_EVER, CKR_DEVICE_ERROR, false);
     rule(RULE_INIT, FAULT_SignInit, 1, CKR_DEVICE_ERROR, false);
 }
@@ -93,7 +92,7 @@ static bool comes_back(uint64_t initialized)
         if (fault->calls[FAULT_Initialize] == initialized &&
             fault->calls[FAULT_GetSlotList] > probes + PROBES_MAX)
             return false;
-        (void)usleep(1000); /* others may want the processor */
+        give_way();
     }
 }
 
@@ -142,7 +141,7 @@ static void sessions_do_not_run_out(void)
         fault->rule[i + 3].times = 1;
         CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, sign_main, &status[i]), 0);
         while (fault->hanging < (uint64_t)i + 1)
-            sched_yield();
+            give_way();
         rule(RULE_SLOTS, FAULT_GetSlotList, FAULT_EVER, CKR_DEVICE_ERROR, false);
         rule(RULE_INIT, FAULT_SignInit, 1, CKR_DEVICE_ERROR, false);
         CU_ASSERT_FATAL(comes_back(initialized));
@@ -159,9 +158,9 @@ static void sessions_do_not_run_out(void)
     for (int i = 0; i < EVENTS; i++)
         fault->rule[i + 3].hang = 0;
     while (fault->hanging > 0)
-        sched_yield();
+        give_way();
     memset((void *)fault->rule, 0, sizeof(fault->rule));
-    CU_ASSERT_EQUAL(sign_any(key, NULL), HSM_OK);
+    CU_ASSERT_EQUAL(sign_patiently(key), HSM_OK);
     end();
 }
 
@@ -175,7 +174,7 @@ static void expect_no_restart(const char *name)
     rule(RULE_HANG, FAULT_Sign, 1, CKR_OK, true);
     CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, sign_main, &status), 0);
     while (fault->hanging < 1)
-        sched_yield();
+        give_way();
     if (strcmp(name, CLIENT) == 0)
         fault->away = 1;
     else {
@@ -185,7 +184,7 @@ static void expect_no_restart(const char *name)
     uint64_t probes = fault->calls[FAULT_GetSlotList];
     while (fault->calls[FAULT_GetSlotList] < probes + PROBES) {
         CU_ASSERT_NOT_EQUAL(sign_any(key, NULL), HSM_OK);
-        (void)usleep(1000);
+        give_way();
     }
     CU_ASSERT_EQUAL(fault->calls[FAULT_Initialize], initialized);
     fault->away = 0;

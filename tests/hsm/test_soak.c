@@ -6,7 +6,6 @@
 #include "fixture.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -47,7 +46,7 @@ static void signatures_fail_never_and_leave_nothing(void)
         CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, sign_main, NULL), 0);
     for (int next = LOSS_EVERY; next < SIGNATURES; next += LOSS_EVERY) {
         while (begun < next)
-            (void)sched_yield();
+            give_way();
         if (next == WARM_UP)
             warm = resident_kb();
         counted->sign_answer = next % (2 * LOSS_EVERY) ? CKR_DEVICE_REMOVED : CKR_KEY_HANDLE_INVALID;

@@ -6,10 +6,11 @@
  * seconds on the monotonic clock).
  *
  * usage: token_load --cert FILE --key FILE|URI [--threads N] [--children N] [--load before|after]
- *                   [--handshakes N | --seconds S] [--tls12] [--hold FILE]
+ *                   [--handshakes N | --seconds S] [--tls12] [--hold FILE] [--until FILE]
  *
  * --load before (default): the key is loaded before the fork, as nginx does. The parent makes handshakes, too.
  * --hold: tells that all is ready by making FILE empty, and begins when somebody has removed it.
+ * --until: ends as soon as FILE is there.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,7 +28,7 @@
 #include <openssl/store.h>
 
 static struct options {
-    const char *cert, *key, *hold;
+    const char *cert, *key, *hold, *until;
     int threads, children;
     long handshakes;
     double seconds;
@@ -140,6 +141,8 @@ static double deadline;
 static bool more(void)
 {
     long mine = atomic_fetch_add(&tally->begun, 1);
+    if (options.until && access(options.until, F_OK) == 0)
+        return false;
     return options.seconds > 0 ? now() < deadline : mine < options.handshakes;
 }
 
@@ -209,6 +212,8 @@ static void options_read(int argc, char **argv)
             options.key = value;
         else if (strcmp(name, "--hold") == 0)
             options.hold = value;
+        else if (strcmp(name, "--until") == 0)
+            options.until = value;
         else if (strcmp(name, "--threads") == 0)
             options.threads = atoi(value);
         else if (strcmp(name, "--children") == 0)
