@@ -14,6 +14,7 @@ enum {
     DEFAULT_SESSIONS = 16,
     DEFAULT_QUEUE = 1024,
     DEFAULT_TIMEOUT_MS = 10000,
+    DEFAULT_IDLE_MS = 10000,
     DESK_QUEUE = 1024,
     KEEPERS = 4,
     KEEPERS_QUEUE = 256
@@ -61,6 +62,7 @@ hsm_status hsm_new(hsm **out, const hsm_settings *settings, hsm_error *err)
     h->owner.sessions = settings->sessions ? settings->sessions : DEFAULT_SESSIONS;
     h->owner.queue = settings->queue ? settings->queue : DEFAULT_QUEUE;
     h->owner.timeout_ms = settings->timeout_ms ? settings->timeout_ms : DEFAULT_TIMEOUT_MS;
+    h->owner.idle_ms = settings->idle_ms ? settings->idle_ms : DEFAULT_IDLE_MS;
     h->owner.caller_thread = settings->caller_thread;
     h->owner.key_copies = settings->key_copies;
     status = pin_setting_read(&h->pin, settings->pin, err);

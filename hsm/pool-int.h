@@ -22,12 +22,13 @@ struct pool {
     pthread_cond_t ended; /* a thread has ended */
     struct task *head, *tail;
     unsigned queued;
-    unsigned limit;
+    unsigned limit, most;     /* threads: now, and if no session were refused */
+    struct timespec again;    /* when to try more than `limit` again */
     unsigned alive, retiring; /* of those alive, so many have given their task back and are at their end */
-    struct worker *idle;   /* the last to become idle first: its caches are warm. Then nothing waits. */
-    struct worker *hung;   /* at tasks that were given up: the module may never return */
-    struct worker *gone;   /* ended, to be joined */
-    struct worker *joined; /* by pool_stop, alone */
+    struct worker *idle;      /* the last to become idle first: its caches are warm. Then nothing waits. */
+    struct worker *hung;      /* at tasks that were given up: the module may never return */
+    struct worker *gone;      /* ended, to be joined */
+    struct worker *joined;    /* of those no thread is left */
     bool stopping;
 };
 

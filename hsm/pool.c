@@ -11,11 +11,15 @@
 #include "process.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
+
+/* Who was refused a session tries again after so long, if there is need of one: others may have given some back. */
+enum { AGAIN_MS = 1000 };
 
 /*
  * All pools that were ever made and not freed. Those of the parent stay in it after a fork: never touched
@@ -90,6 +94,7 @@ void worker_take(struct worker *worker, struct task *task)
 {
     worker->current = task;
     worker->age = pool_age(worker->pool);
+    worker->used = true;
     task->worker = worker;
 }
 
@@ -148,6 +153,7 @@ static bool queue_return(struct worker *worker, struct task *task)
         pool->retiring++;     /* at once, for the next one who asks whether there are others */
         if (pool->limit > pool_alive(pool))
             pool->limit = pool_alive(pool); /* do not try that again with every task */
+        pool->again = deadline_after(AGAIN_MS);
         task->err = (hsm_error){0};
         idle = idle_hand(pool, task);
         if (!idle) {
@@ -162,6 +168,45 @@ static bool queue_return(struct worker *worker, struct task *task)
     pthread_mutex_unlock(&pool->lock);
     worker_wake(idle);
     return others;
+}
+
+/* False: somebody has a task for it already. Locked. */
+static bool idle_leave(struct worker *worker)
+{
+    struct worker **p = &worker->pool->idle;
+    while (*p && *p != worker)
+        p = &(*p)->next;
+    bool found = *p;
+    if (found)
+        *p = worker->next;
+    return found;
+}
+
+/*
+ * Of a thread that has waited for a task in vain: whether it is to end, and give its session back. Other processes
+ * may need it, and a token may have no more than a dozen. One thread stays, since with the last session the login would
+ * go, too.
+ */
+static bool worker_may_go(struct worker *worker)
+{
+    struct pool *pool = worker->pool;
+    pthread_mutex_lock(&pool->lock);
+    bool others = pool_alive(pool) - hung_count(pool, false) > 1;
+    worker->retire = !worker->used && others && idle_leave(worker);
+    worker->used = false;
+    pool->retiring += worker->retire;
+    pthread_mutex_unlock(&pool->lock);
+    return worker->retire;
+}
+
+/* Until it has a task, the pool stops or nothing has come for long. Whoever takes it out of the list rings, once. */
+static void worker_sleep(struct worker *worker)
+{
+    unsigned ms = worker->pool->set.idle_ms;
+    struct timespec deadline;
+    do
+        deadline = deadline_after(ms);
+    while (!bell_wait(&worker->wake, ms > 0 ? &deadline : NULL) && !worker_may_go(worker));
 }
 
 /* The next task, or NULL when the thread is to end. */
@@ -179,8 +224,8 @@ static struct task *worker_next(struct worker *worker)
         worker_rest(worker);
     }
     pthread_mutex_unlock(&pool->lock);
-    if (idle) { /* whoever takes it out of the list rings, once */
-        (void)bell_wait(&worker->wake, NULL);
+    if (idle) {
+        worker_sleep(worker);
         task = worker->current;
     }
     return task;
@@ -190,6 +235,13 @@ void task_count(struct pool *pool, const struct task *task)
 {
     if (pool->set.stats)
         stats_add(pool->set.stats, task->op, &task->err, stats_now() - task->asked);
+}
+
+/* Its thread is no more; who has just rung may still hold it. */
+static void worker_bury(struct worker *worker)
+{
+    worker->next = worker->pool->joined;
+    worker->pool->joined = worker;
 }
 
 static void *worker_main(void *arg)
@@ -233,10 +285,27 @@ bool thread_start(pthread_t *thread, void *(*run)(void *), void *arg)
     return started;
 }
 
+/*
+ * What one has left whose thread has ended, or a new one. Not waited for: a module may have something to do at the end
+ * of a thread, and hang. Locked.
+ */
+static struct worker *worker_new(struct pool *pool)
+{
+    struct worker **p = &pool->gone, *worker;
+    while (*p && pthread_tryjoin_np((*p)->thread, NULL) != 0)
+        p = &(*p)->next;
+    worker = *p;
+    if (!worker)
+        return OPENSSL_zalloc(sizeof(*worker));
+    *p = worker->next;
+    *worker = (struct worker){0};
+    return worker;
+}
+
 /* Starts one more thread; the pool is locked. */
 static bool worker_start(struct pool *pool)
 {
-    struct worker *worker = OPENSSL_zalloc(sizeof(*worker));
+    struct worker *worker = worker_new(pool);
     if (!worker)
         return false;
     worker->pool = pool;
@@ -244,14 +313,22 @@ static bool worker_start(struct pool *pool)
     if (started)
         pool->alive++;
     else
-        OPENSSL_free(worker);
+        worker_bury(worker);
     return started;
+}
+
+/* Whether there may be one more; the limit rises by one when it is time to. Locked. */
+static bool limit_allows(struct pool *pool)
+{
+    if (pool_alive(pool) >= pool->limit && pool->limit < pool->most && deadline_passed(&pool->again))
+        pool->limit++;
+    return pool_alive(pool) < pool->limit;
 }
 
 /* One more thread, if there may be. False if it cannot be had. Locked. */
 static bool worker_more(struct pool *pool)
 {
-    return pool_alive(pool) >= pool->limit || worker_start(pool);
+    return !limit_allows(pool) || worker_start(pool);
 }
 
 /* Locked. */
@@ -364,7 +441,7 @@ struct pool *pool_new(const struct pool_settings *settings)
     pool->set.where = pool->where;
     (void)snprintf(pool->name, sizeof(pool->name), "%s", settings->name);
     (void)snprintf(pool->where, sizeof(pool->where), "%s", settings->where);
-    pool->limit = settings->limit > 0 ? settings->limit : 1;
+    pool->limit = pool->most = settings->limit > 0 ? settings->limit : 1;
     watch_init(&pool->watch, settings->timeout_ms);
     here_init(&pool->here, pool);
     pthread_mutex_init(&pool->lock, NULL);
@@ -379,8 +456,10 @@ struct pool *pool_new(const struct pool_settings *settings)
 void pool_limit(struct pool *pool, unsigned limit)
 {
     pthread_mutex_lock(&pool->lock);
-    if (limit < pool->limit)
-        pool->limit = limit > 0 ? limit : 1;
+    if (limit < pool->most)
+        pool->most = limit > 0 ? limit : 1;
+    if (pool->limit > pool->most)
+        pool->limit = pool->most;
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -439,8 +518,7 @@ bool pool_stop(struct pool *pool, unsigned bound_ms)
     for (struct worker *worker = gone, *next; worker; worker = next) {
         next = worker->next;
         pthread_join(worker->thread, NULL);
-        worker->next = pool->joined;
-        pool->joined = worker;
+        worker_bury(worker);
     }
     watch_stop(&pool->watch);
     return here_stop(&pool->here, pool->set.end) && all;

@@ -42,6 +42,7 @@ struct worker {
     struct task *current;
     unsigned age; /* pool_settings.age when `current` was taken */
     bool stuck;   /* `current` was given up */
+    bool used;    /* since it was last asked */
     bell wake;    /* idle: `current` is set, or the pool stops */
 };
 
@@ -111,7 +112,8 @@ struct pool_settings {
     const char *where; /* for messages: which token */
     unsigned limit;    /* most threads */
     unsigned queue_max;
-    unsigned timeout_ms;          /* of tasks with a `done` */
+    unsigned timeout_ms; /* of tasks with a `done` */
+    unsigned idle_ms;    /* a thread with nothing to do for so long ends, but the last; 0: none does */
     void (*end)(struct worker *); /* runs as the last thing on each thread; may be NULL */
     /* Whether who hangs now will ever return: not, once this has changed since he went in. May be NULL. */
     unsigned (*age)(void *arg);

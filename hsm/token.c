@@ -68,6 +68,7 @@ struct token_live *token_live(struct token *t)
                                                    .limit = t->owner->sessions,
                                                    .queue_max = t->owner->queue,
                                                    .timeout_ms = t->owner->timeout_ms,
+                                                   .idle_ms = t->owner->idle_ms == HSM_NEVER ? 0 : t->owner->idle_ms,
                                                    .end = worker_end,
                                                    .age = module_age,
                                                    .age_arg = t->owner->module,

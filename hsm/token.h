@@ -24,7 +24,7 @@ struct token;
 /* What a token needs of the hsm that it belongs to. */
 struct token_owner {
     struct module *module;
-    unsigned sessions, queue, timeout_ms;
+    unsigned sessions, queue, timeout_ms, idle_ms;
     hsm_modules caller_thread, key_copies;
     atomic_bool stopped;
     atomic_uint_fast64_t signatures, failures, logins, recoveries;

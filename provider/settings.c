@@ -27,6 +27,7 @@ enum key {
     SESSIONS,
     QUEUE,
     TIMEOUT_MS,
+    IDLE_MS,
     CALLER_THREAD,
     TOKEN_GROUP,
     KEYS
@@ -47,6 +48,7 @@ static const char *const key_names[KEYS] = {
     [SESSIONS] = "sealane-sessions",
     [QUEUE] = "sealane-queue",
     [TIMEOUT_MS] = "sealane-timeout-ms",
+    [IDLE_MS] = "sealane-idle-ms",
     [CALLER_THREAD] = "sealane-caller-thread",
     [TOKEN_GROUP] = "sealane-token-group",
 };
@@ -239,6 +241,12 @@ static bool setting_read(settings *set, enum key key, const char *value)
         return number_read(&set->hsm.queue, name, value, 1, 1000000);
     case TIMEOUT_MS:
         return number_read(&set->hsm.timeout_ms, name, value, 1, 600000);
+    case IDLE_MS:
+        if (strcmp(value, "never") == 0) {
+            set->hsm.idle_ms = HSM_NEVER;
+            return true;
+        }
+        return number_read(&set->hsm.idle_ms, name, value, 1, 86400000);
     case CALLER_THREAD:
         return modules_read(&set->hsm.caller_thread, key, value);
     case TOKEN_GROUP:

@@ -52,7 +52,7 @@ void fixture_add_keys(unsigned count, fixture_name *name);
 /* ---- Short ways to say what most tests say ---- */
 
 hsm *fixture_hsm(void);                              /* default settings with the right PIN */
-hsm *fixture_hsm_with(const hsm_settings *settings); /* module_path is filled in */
+hsm *fixture_hsm_with(const hsm_settings *settings); /* module_path is filled in; idle_ms: never */
 hsm_status find_one(hsm *h, const char *uri, hsm_key **key, hsm_error *err); /* the first private key */
 hsm_key *find_key(hsm *h, const char *label);                                /* asserts that it is there */
 

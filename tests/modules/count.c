@@ -27,6 +27,7 @@ enum { SESSION_SLOTS = 4096 };
 static CK_FUNCTION_LIST real; /* the other module's table */
 static CK_FUNCTION_LIST own;
 static struct count_file *count;
+static count_field open_here; /* what this process has of count->open */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static CK_RV loaded = CKR_GENERAL_ERROR;
 
@@ -67,7 +68,9 @@ static CK_RV count_open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *arg, CK_N
     CK_RV rv = CKR_SESSION_COUNT;
     if (!count->session_limit || open < count->session_limit)
         rv = real.C_OpenSession(slot, flags, arg, notify, session);
-    if (rv != CKR_OK)
+    if (rv == CKR_OK)
+        atomic_fetch_add(&open_here, 1);
+    else
         atomic_fetch_sub(&count->open, 1);
     return rv;
 }
@@ -81,20 +84,28 @@ static CK_RV count_find_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE_PTR templat
 static CK_RV count_close_session(CK_SESSION_HANDLE session)
 {
     CK_RV rv = real.C_CloseSession(session);
-    if (rv == CKR_OK)
+    if (rv == CKR_OK) {
+        atomic_fetch_sub(&open_here, 1);
         atomic_fetch_sub(&count->open, 1);
+    }
     return rv;
 }
 
 static CK_RV count_close_all(CK_SLOT_ID slot)
 {
-    count->open = 0;
+    (void)atomic_fetch_sub(&count->open, atomic_exchange(&open_here, 0));
     return real.C_CloseAllSessions(slot);
+}
+
+/* What its parent has open is not the child's. */
+static void count_child(void)
+{
+    open_here = 0;
 }
 
 static CK_RV count_finalize(void *reserved)
 {
-    count->open = 0;
+    (void)atomic_fetch_sub(&count->open, atomic_exchange(&open_here, 0));
     return real.C_Finalize(reserved);
 }
 
@@ -207,6 +218,7 @@ static void count_load(void)
     own.C_FindObjectsInit = count_find_init;
     own.C_SignInit = count_sign_init;
     own.C_Sign = count_sign;
+    (void)pthread_atfork(NULL, NULL, count_child);
     loaded = CKR_OK;
 }
 

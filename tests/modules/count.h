@@ -35,7 +35,7 @@ struct count_file {
     count_field max_sessions;  /* what tokens say is their ulMaxSessionCount */
     count_field session_limit; /* C_OpenSession answers CKR_SESSION_COUNT if that many sessions are open */
     count_field away; /* tokens are not there: CKR_TOKEN_NOT_PRESENT, and CKR_DEVICE_REMOVED on sessions */
-    count_field open; /* sessions open now; right for one token in one process */
+    count_field open; /* sessions open now, in all processes; right for one token */
     /* One more order. */
     count_field sign_delay_us; /* C_Sign waits so long first, as if the token were far away */
     count_field sign_cut;      /* C_Sign says that its answer is so many bytes shorter than it is */

@@ -27,6 +27,7 @@
 #ifndef SEALANE_HSM_H
 #define SEALANE_HSM_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -104,6 +105,7 @@ typedef struct hsm_settings {
     unsigned sessions;   /* most sessions and worker threads at once; default 16, capped by the token */
     unsigned queue;      /* most operations waiting; default 1024 */
     unsigned timeout_ms; /* longest wait for one operation; default 10000 */
+    unsigned idle_ms;    /* a session that is not used for so long is closed, but the last; default 10000 */
     /*
      * Groups of tokens that hold the same keys: "NAME: MEMBER, MEMBER | NAME: MEMBER, ...". A member is the
      * label of a token, or a pkcs11: URI with attributes of a token and, if its PIN is its own, a pin-source.
@@ -127,6 +129,7 @@ typedef struct hsm_settings {
 } hsm_settings;
 
 #define HSM_COPY_MS 1000
+#define HSM_NEVER   UINT_MAX /* as idle_ms: sessions are kept */
 
 hsm_status hsm_new(hsm **out, const hsm_settings *settings, hsm_error *err);
 void hsm_free(hsm *h);
