@@ -96,14 +96,19 @@ void session_say_goodbye(struct session *s, const char *line)
     session_end(s, GOODBYE);
 }
 
+bool session_bears_error(struct session *s)
+{
+    if (++s->errors <= s->receive->limits.errors)
+        return true;
+    session_end_transaction(s, RESULT_ABORTED);
+    session_say_goodbye(s, "421 4.7.0 Too many errors");
+    return false;
+}
+
 void session_say_error(struct session *s, const char *line)
 {
-    if (++s->errors > s->receive->limits.errors) {
-        session_end_transaction(s, RESULT_ABORTED);
-        session_say_goodbye(s, "421 4.7.0 Too many errors");
-    } else {
+    if (session_bears_error(s))
         session_say(s, line);
-    }
 }
 
 static bool is_idle(const struct session *s)

@@ -390,6 +390,20 @@ static bool needs_no_tls(enum verb verb)
            verb == VERB_HTTP;
 }
 
+/*
+ * What brings no message along keeps a connection for nothing, each time within its deadline. So many are any sender's
+ * right between two messages (as with Postfix's smtpd_junk_command_limit); those beyond count as errors.
+ */
+#define VAIN_MAX 100
+
+static bool is_borne(struct session *s, enum verb verb)
+{
+    bool vain = verb == VERB_NOOP || verb == VERB_RSET || verb == VERB_VRFY || verb == VERB_EHLO ||
+                verb == VERB_HELO;
+
+    return !vain || ++s->vain <= VAIN_MAX || session_bears_error(s);
+}
+
 /* ---- Input ---- */
 
 bool session_take_command(struct session *s)
@@ -417,7 +431,7 @@ bool session_take_command(struct session *s)
     command_parse(&command, line, len);
     if (must_secure(s) && !needs_no_tls(command.verb))
         session_say_error(s, "530 5.7.0 Must issue a STARTTLS command first");
-    else
+    else if (is_borne(s, command.verb))
         handlers[command.verb][s->state](s, &command);
     return s->io != NULL;
 }

@@ -185,6 +185,7 @@ void session_finish_message(struct session *s, const struct reply *reply)
     s->state = SESSION_READY;
     s->waiting = WAIT_NOTHING;
     s->messages++;
+    s->vain = 0;
     pause_rate(s);
     session_say_reply(s, reply); /* to one that is gone too: it may have closed only its half */
     if (io_facts(s->io)->secured)

@@ -52,6 +52,7 @@ struct session {
     bool unconfirmed; /* our 250 was written, and nothing heard from the sender since */
     char last_id[32]; /* of the message that this is about */
     long errors, bad_recipients;
+    unsigned vain; /* commands since the last message that bring none along */
     uint64_t began, messages;
     uint64_t held_since; /* loop_now; 0 while no answer is held back */
 
@@ -81,6 +82,8 @@ void session_say_reply(struct session *s, const struct reply *reply);
 void session_say_goodbye(struct session *s, const char *line);
 /* A command that cannot be obeyed. Those who do nothing else are cut off: it is how servers are probed. */
 void session_say_error(struct session *s, const char *line);
+/* One more error. False if it was one too many: then the goodbye has been said. */
+bool session_bears_error(struct session *s);
 /* After a transaction, and when told to: leave if the gateway is about to stop. */
 void session_leave_if_draining(struct session *s);
 void session_start_waiting(struct session *s, enum waiting what);

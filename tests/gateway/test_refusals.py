@@ -176,6 +176,24 @@ class Senders(GatewayTest):
         self.assertEqual(gateway.wait_line("transaction", 2)["result"], "refused")
         self.expect_nothing_delivered(keeper, gateway)
 
+    def test_commands_that_bring_no_message_are_not_for_ever(self):
+        _, port = self.start_hop()
+        gateway = self.start(port, extra="limits { errors = 3 }")
+        peer = greeted(gateway.port)  # EHLO is the first of them
+        for _ in range(33):
+            for command in ("NOOP", "RSET", "VRFY a"):
+                self.assertIn(peer.ask(command)[:3], ("250", "252"))
+        envelope(peer)
+        peer.send(stuffed(MESSAGE))
+        self.assertTrue(peer.reply().startswith("250 "))  # after a message they are counted anew
+        for _ in range(50):
+            for command in ("NOOP", "HELO client.test"):
+                self.assertTrue(peer.ask(command).startswith("250"))
+        for _ in range(3):  # errors, as many as there may be
+            self.assertTrue(peer.ask("NOOP").startswith("250"))
+        peer.send(b"NOOP\r\nNOOP\r\n")
+        self.assertEqual(peer.until_closed(), b"421 4.7.0 Too many errors\r\n")
+
     def test_commands_out_of_order_and_malformed(self):
         _, port = self.start_hop()
         gateway = self.start(port, extra="limits { errors = 100 }")
@@ -215,7 +233,7 @@ class Senders(GatewayTest):
     def test_sender_that_does_not_read(self):
         """It is not listened to any longer either: memory stays, others are served, and every answer comes when it reads."""
         _, port = self.start_hop()
-        gateway = self.start(port)
+        gateway = self.start(port, extra="limits { errors = 1000000000 }")  # or the flood would soon be over
 
         def memory():
             with open(f"/proc/{gateway.process.pid}/smaps_rollup", encoding="ascii") as f:
