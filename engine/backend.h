@@ -7,6 +7,7 @@
 #ifndef ENGINE_BACKEND_H
 #define ENGINE_BACKEND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sealane/result.h>
@@ -25,11 +26,18 @@ typedef struct backend_op {
     size_t len;
     uint8_t *out;
     uint8_t *tag;
+    /*
+     * Sealing, with a backend that `appends`: the message's last byte is not at `in` but here (the content type behind
+     * a payload of TLS 1.3, which need not be copied to get it there).
+     */
+    bool append;
+    uint8_t appended;
     sealane_result result; /* set by seal_many and open_many, one by one */
 } backend_op;
 
 typedef struct backend {
     const char *name;
+    bool appends; /* seal and seal_many heed `append` */
     /* NULL if the routines run on this CPU and build, else a static phrase: what is missing. */
     const char *(*probe)(void);
     const char *(*version)(void);

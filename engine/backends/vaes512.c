@@ -63,7 +63,7 @@ VAES512_INLINE void short_run(backend_op *const ops[], const size_t lanes, const
     UNROLL_QUADS
     for (size_t lane = 0; lane < lanes; lane++) {
         received[lane] = tag_received(ops[lane], sealing);
-        s[lane] = quad_stream_begin(ops[lane]);
+        s[lane] = quad_stream_begin(ops[lane], sealing);
     }
     tails_run(s, tags, lanes, blocks, true, sealing);
     UNROLL_QUADS
@@ -72,16 +72,17 @@ VAES512_INLINE void short_run(backend_op *const ops[], const size_t lanes, const
 }
 
 /*
- * One routine for each number of lanes and blocks, out of line and reached through tables, as in backend `vaes`.
- * Blocks are those of the stream, so there is at least one.
+ * One routine for each number of lanes and blocks, out of line and reached through tables, as in backend `vaes`; for
+ * any number of messages that is a multiple of the lanes. Blocks are those of the stream, so there is at least one.
  */
-typedef void short_routine(backend_op *const ops[]);
+typedef void short_routine(backend_op *const ops[], size_t count);
 
 #define DEFINE(direction, lanes, blocks, sealing)                                                            \
     __attribute__((noinline))                                                                                \
-    VAES512_CODE static void direction##_##lanes##_##blocks(backend_op *const ops[])                         \
+    VAES512_CODE static void direction##_##lanes##_##blocks(backend_op *const ops[], size_t count)           \
     {                                                                                                        \
-        short_run(ops, lanes, blocks, sealing);                                                              \
+        for (size_t i = 0; i < count; i += (lanes))                                                          \
+            short_run(ops + i, lanes, blocks, sealing);                                                      \
     }
 
 /*
@@ -143,7 +144,7 @@ VAES512_INLINE sealane_result long_run(backend_op *op, const bool sealing)
 
     if (op->len > GCM_MESSAGE_MAX)
         return op->result = SEALANE_ARGUMENT;
-    s = quad_stream_begin(op);
+    s = quad_stream_begin(op, sealing);
     turns_run(&s, sealing);
     return op->result = message_end(op, tail_of_long(&s, sealing), received, sealing);
 }
@@ -162,7 +163,7 @@ static sealane_result vaes512_seal(backend_op *op)
 {
     if (!is_short(op->len))
         return seal_long(op);
-    seal_one[stream_blocks(op->len)](&op);
+    seal_one[stream_blocks(op->len)](&op, 1);
     return op->result;
 }
 
@@ -170,44 +171,69 @@ static sealane_result vaes512_open(backend_op *op)
 {
     if (!is_short(op->len))
         return open_long(op);
-    open_one[stream_blocks(op->len)](&op);
+    open_one[stream_blocks(op->len)](&op, 1);
     return op->result;
 }
 
-/* A short message waits for three others of as many blocks, and what is left in the end goes one by one. */
+/* How many messages, from the first one on, are of as many blocks as it is. */
+static size_t row_of(backend_op *const ops[], size_t count, size_t blocks)
+{
+    size_t row = 1;
+
+    while (row < count && stream_blocks(ops[row]->len) == blocks)
+        row++;
+    return row;
+}
+
+/* A message of few blocks waits for three others of as many, and what is left in the end goes one by one. */
 static void vaes512_seal_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
 {
     backend_op *waiting[FOUR_BLOCKS + 1][LANES_MAX_512];
-    size_t waits[FOUR_BLOCKS + 1] = {0};
+    size_t waits[FOUR_BLOCKS + 1] = {0}, row;
 
     (void)cipher;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i += row) {
         const size_t blocks = stream_blocks(ops[i]->len);
 
+        row = 1;
+        if (blocks > TAIL_BLOCKS) {
+            seal_long(ops[i]);
+            continue;
+        }
         if (blocks > FOUR_BLOCKS) {
-            vaes512_seal(ops[i]);
+            row = row_of(ops + i, count - i, blocks);
+            seal_one[blocks](ops + i, row);
             continue;
         }
         waiting[blocks][waits[blocks]++] = ops[i];
         if (waits[blocks] == LANES_MAX_512) {
             waits[blocks] = 0;
-            seal_four[blocks](waiting[blocks]);
+            seal_four[blocks](waiting[blocks], LANES_MAX_512);
         }
     }
     for (size_t blocks = 1; blocks <= FOUR_BLOCKS; blocks++)
-        for (size_t i = 0; i < waits[blocks]; i++)
-            vaes512_seal(waiting[blocks][i]);
+        seal_one[blocks](waiting[blocks], waits[blocks]);
 }
 
 static void vaes512_open_many(sealane_cipher_id cipher, backend_op *const ops[], size_t count)
 {
     (void)cipher;
-    for (size_t i = 0; i < count; i++)
-        vaes512_open(ops[i]);
+    for (size_t i = 0, row; i < count; i += row) {
+        const size_t blocks = stream_blocks(ops[i]->len);
+
+        row = 1;
+        if (blocks > TAIL_BLOCKS) {
+            open_long(ops[i]);
+            continue;
+        }
+        row = row_of(ops + i, count - i, blocks);
+        open_one[blocks](ops + i, row);
+    }
 }
 
 const backend backend_vaes512 = {
     .name = "vaes512",
+    .appends = true,
     .probe = vaes512_probe,
     .version = vaes512_version,
     .state_size = vaes512_state_size,

@@ -69,7 +69,9 @@ typedef struct quad_stream {
     __m128i mask;      /* of the tag, once the first quad is done */
     const uint8_t *in; /* the quad's data; what the first one has of it */
     uint8_t *out;
-    size_t left; /* bytes of the stream from there on, with the first quad's first block */
+    size_t left;   /* bytes of the stream from there on, with the first quad's first block */
+    size_t append; /* 1: the last of them is not at `in`, it is this one */
+    uint8_t appended;
     /* Of a long one: */
     __m512i counter;    /* of that quad, its numbers (vaes_counter.h) in a form that can be added to */
     __m512i lanes;      /* the four hashes of all turns that have been hashed */
@@ -165,7 +167,7 @@ VAES512_INLINE __m128i quad_aad_hash(const quad_key *key, const uint8_t *aad, si
     return block_reverse(_mm_maskz_loadu_epi8((__mmask16)((1u << len) - 1), aad));
 }
 
-VAES512_INLINE quad_stream quad_stream_begin(const backend_op *op)
+VAES512_INLINE quad_stream quad_stream_begin(const backend_op *op, const bool sealing)
 {
     const quad_key *key = op->state;
 
@@ -177,6 +179,8 @@ VAES512_INLINE quad_stream quad_stream_begin(const backend_op *op)
         .in = op->in,
         .out = op->out,
         .left = op->len + BLOCK,
+        .append = sealing && op->append,
+        .appended = sealing ? op->appended : 0,
     };
 }
 
@@ -420,13 +424,22 @@ VAES512_INLINE size_t tail_len(const quad_stream *s, const size_t i, const size_
     return here - (i == 0 && whole ? BLOCK : 0);
 }
 
-VAES512_INLINE __m512i tail_load(const quad_stream *s, const size_t i, const size_t blocks, const bool whole)
+VAES512_INLINE __m512i tail_load(const quad_stream *s, const size_t i, const size_t blocks, const bool whole,
+                                 const bool sealing)
 {
     const size_t here = tail_blocks_of(i, blocks, whole), len = tail_len(s, i, blocks, whole);
+    const bool may_append = sealing && i + 1 == tail_quads(blocks);
+    const size_t there = may_append ? len - s->append : len, before = i == 0 && whole ? BLOCK : 0;
+    __m512i quad;
 
     if (i == 0 && whole)
-        return first_load(s->in, here, len);
-    return blocks_load(s->in + tail_at(i, whole), here, len);
+        quad = first_load(s->in, here, there);
+    else
+        quad = blocks_load(s->in + tail_at(i, whole), here, there);
+    if (may_append) /* behind a whole quad nothing is: a shift by 64 is undefined */
+        quad =
+            _mm512_mask_set1_epi8(quad, (__mmask64)s->append << ((before + there) % 64), (char)s->appended);
+    return quad;
 }
 
 /* Stores what there is of the i-th quad. Returns it for the hash: zeros behind it, and where the mask was. */
@@ -486,7 +499,7 @@ INLINE_UNLESS_SANITIZED void tails_run(quad_stream s[], __m128i tags[], const si
         sum[lane] = tail_sum_begin(&s[lane], blocks);
         UNROLL_QUADS
         for (size_t i = 0; i < quads; i++)
-            data[lane][i] = tail_load(&s[lane], i, blocks, whole);
+            data[lane][i] = tail_load(&s[lane], i, blocks, whole, sealing);
         if (whole)
             quads_count_first(&s[lane], state[lane], quads);
         else

@@ -94,6 +94,22 @@ static bool seals_right(const backend *be, const struct stage *s, backend_op *op
            memcmp(op->out, s->cipher, op->len) == 0 && memcmp(op->tag, s->right_tag, s->tag_len) == 0;
 }
 
+/* The last byte comes by itself, and where it would be at `in` there is something else, or nothing to be read. */
+static bool appends_right(const backend *be, const struct stage *s, const backend_op *op)
+{
+    backend_op apart = *op;
+
+    if (!be->appends || op->len == 0)
+        return true;
+    memmove((uint8_t *)(uintptr_t)op->in + 1, s->plain, op->len - 1);
+    apart.in++;
+    apart.append = true;
+    apart.appended = s->plain[op->len - 1];
+    memset(op->tag, 0, s->tag_len);
+    return be->seal(&apart) == SEALANE_OK && memcmp(op->out, s->cipher, op->len) == 0 &&
+           memcmp(op->tag, s->right_tag, s->tag_len) == 0;
+}
+
 static bool opens_right(const backend *be, const struct stage *s, backend_op *op)
 {
     memcpy((uint8_t *)(uintptr_t)op->in, s->cipher, op->len);
@@ -109,7 +125,7 @@ static bool message_right(const backend *be, struct stage *s, backend_op op)
     in_place.out = (uint8_t *)(uintptr_t)op.in;
     return seals_right(be, s, &op) && memcmp(op.in, s->plain, op.len) == 0 && opens_right(be, s, &op) &&
            memcmp(op.in, s->cipher, op.len) == 0 && seals_right(be, s, &in_place) &&
-           opens_right(be, s, &in_place);
+           opens_right(be, s, &in_place) && appends_right(be, s, &op);
 }
 
 static bool every_length; /* asked for with the argument "every" */
@@ -253,7 +269,7 @@ struct batch {
     backend_op ops[BATCH_MAX], *order[BATCH_MAX];
     bool forged[BATCH_MAX];
     uint8_t nonce[BATCH_MAX][SEALANE_NONCE_LEN], aad[BATCH_MAX][AAD_MAX];
-    uint8_t plain[BATCH_MAX][BATCH_LEN], cipher[BATCH_MAX][BATCH_LEN];
+    uint8_t plain[BATCH_MAX][BATCH_LEN], in[BATCH_MAX][BATCH_LEN], cipher[BATCH_MAX][BATCH_LEN];
     uint8_t right_tag[BATCH_MAX][SEALANE_TAG_MAX], tag[BATCH_MAX][SEALANE_TAG_MAX];
     guarded out[BATCH_MAX];
     size_t count, tag_len;
@@ -267,7 +283,19 @@ static size_t batch_length(prng *random)
                                       : prng_below(random, BATCH_LEN + 1);
 }
 
-static void batch_fill(struct batch *b, sealane_cipher_id cipher)
+/* What is to be sealed; of some messages the last byte by itself, if that is possible. */
+static void batch_text(struct batch *b, size_t i, backend_op *op, bool may_append)
+{
+    prng_fill(&b->random, b->plain[i], op->len);
+    memcpy(b->in[i], b->plain[i], op->len);
+    op->append = may_append && op->len > 0 && prng_below(&b->random, 2) == 0;
+    if (!op->append)
+        return;
+    op->appended = b->plain[i][op->len - 1];
+    b->in[i][op->len - 1] ^= 0xff;
+}
+
+static void batch_fill(struct batch *b, sealane_cipher_id cipher, bool may_append)
 {
     b->count = prng_below(&b->random, BATCH_MAX + 1);
     for (size_t i = 0; i < b->count; i++) {
@@ -277,14 +305,14 @@ static void batch_fill(struct batch *b, sealane_cipher_id cipher)
                            .nonce = b->nonce[i],
                            .aad = b->aad[i],
                            .aad_len = prng_below(&b->random, AAD_MAX + 1),
-                           .in = b->plain[i],
+                           .in = b->in[i],
                            .len = len,
                            .out = guarded_end(&b->out[i], len),
                            .tag = b->tag[i],
                            .result = SEALANE_INTERNAL};
         prng_fill(&b->random, b->nonce[i], SEALANE_NONCE_LEN);
         prng_fill(&b->random, b->aad[i], op->aad_len);
-        prng_fill(&b->random, b->plain[i], len);
+        batch_text(b, i, op, may_append);
         reference_seal(cipher, b->keys[key], b->nonce[i], b->aad[i], op->aad_len, b->plain[i], len,
                        b->cipher[i], b->right_tag[i]);
         b->order[i] = op;
@@ -344,7 +372,7 @@ static void check_batches(const backend *be, sealane_cipher_id cipher)
         b->states[i] = state_new(be, cipher, b->keys[i]);
     }
     for (int round = 0; round < 150; round++) {
-        batch_fill(b, cipher);
+        batch_fill(b, cipher, be->appends);
         wrong += batch_seal_wrong(be, cipher, b);
         wrong += batch_open_wrong(be, cipher, b);
     }

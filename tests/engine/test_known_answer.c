@@ -17,6 +17,7 @@ enum fault {
     FAULT_KEY,          /* no key can be expanded */
     FAULT_SEAL_TAG,     /* a bit of one length's tag */
     FAULT_SEAL_LONG,    /* a byte of a long ciphertext */
+    FAULT_APPEND,       /* overlooks a byte that comes by itself */
     FAULT_OPEN_PLAIN,   /* a byte of an opened message */
     FAULT_OPEN_ACCEPTS, /* takes any tag */
     FAULT_OPEN_NO_WIPE, /* refuses, but leaves the plaintext */
@@ -34,6 +35,7 @@ static const char *const expected[FAULTS] = {
     [FAULT_KEY] = "AES-128-GCM: it cannot expand a key",
     [FAULT_SEAL_TAG] = "it seals wrongly",
     [FAULT_SEAL_LONG] = "it seals wrongly",
+    [FAULT_APPEND] = "it seals wrongly what is appended",
     [FAULT_OPEN_PLAIN] = "it opens wrongly",
     [FAULT_OPEN_ACCEPTS] = "it does not refuse a forgery",
     [FAULT_OPEN_NO_WIPE] = "it does not refuse a forgery and wipe",
@@ -70,9 +72,23 @@ static sealane_result faulty_key_init(void *state, sealane_cipher_id cipher, con
     return backend_openssl.key_init(state, cipher, key);
 }
 
+/* libcrypto's does not append. */
+static void whole_seal(backend_op *op)
+{
+    uint8_t whole[8192];
+    backend_op one_piece = *op;
+
+    if (op->append) {
+        memcpy(whole, op->in, op->len - 1);
+        whole[op->len - 1] = op->appended ^ (fault == FAULT_APPEND);
+        one_piece.in = whole;
+    }
+    op->result = backend_openssl.seal(&one_piece);
+}
+
 static sealane_result faulty_seal(backend_op *op)
 {
-    backend_openssl.seal(op);
+    whole_seal(op);
     if (fault == FAULT_SEAL_TAG && op->len == 64)
         op->tag[15] ^= 1;
     if (fault == FAULT_SEAL_LONG && op->len > 4000) {
@@ -123,6 +139,7 @@ static void faulty_open_many(sealane_cipher_id cipher, backend_op *const ops[], 
 
 static const backend backend_faulty = {
     .name = "faulty",
+    .appends = true,
     .probe = faulty_probe,
     .version = faulty_version,
     .state_size = faulty_state_size,
