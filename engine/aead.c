@@ -11,6 +11,7 @@
 #include <openssl/crypto.h>
 #include "counters.h"
 #include "dispatch.h"
+#include "line.h"
 
 #define LONG_MESSAGE 16384u
 
@@ -22,13 +23,11 @@ static size_t state_bytes(const sealane_aead *aead, unsigned index)
 static sealane_result state_expand(sealane_aead *aead, unsigned index)
 {
     size_t size = state_bytes(aead, index);
-    void *state;
+    void *state = line_alloc(size);
     sealane_result result;
 
-    /* Not aligned_alloc(), which wants a size that is a multiple, and would round most states up. */
-    if (posix_memalign(&state, BACKEND_STATE_ALIGN, size) != 0)
+    if (state == NULL)
         return SEALANE_MEMORY;
-    memset(state, 0, size);
     result = dispatch_backend(index)->key_init(state, aead->cipher, aead->key);
     if (result == SEALANE_OK) {
         aead->states[index] = state;
@@ -48,29 +47,48 @@ static void state_free(sealane_aead *aead, unsigned index)
     free(aead->states[index]);
 }
 
-sealane_result sealane_aead_new(sealane_aead **out, sealane_cipher_id cipher, const uint8_t *key,
-                                size_t key_len)
+sealane_result aead_init(sealane_aead *aead, sealane_cipher_id cipher, const uint8_t *key, size_t key_len)
 {
     const sealane_cipher *row = sealane_cipher_get(cipher);
-    sealane_aead *aead;
     sealane_result result;
 
-    if (out == NULL || row == NULL || cipher >= SEALANE_CIPHERS || key == NULL || key_len != row->key_len)
+    if (row == NULL || cipher >= SEALANE_CIPHERS || key == NULL || key_len != row->key_len)
         return SEALANE_ARGUMENT;
     dispatch_setup();
     if (dispatch_pick(cipher, DISPATCH_SEAL, LONG_MESSAGE) == DISPATCH_NONE)
         return SEALANE_UNSUPPORTED;
-    aead = calloc(1, sizeof(*aead));
-    if (aead == NULL)
-        return SEALANE_MEMORY;
     aead->cipher = (uint8_t)cipher;
     aead->home = (uint8_t)dispatch_pick(cipher, DISPATCH_SEAL, LONG_MESSAGE);
     memcpy(aead->key, key, key_len);
     result = state_expand(aead, aead->home);
+    if (result != SEALANE_OK)
+        aead_clear(aead);
+    return result;
+}
+
+void aead_clear(sealane_aead *aead)
+{
+    for (unsigned i = 0; i < AEAD_BACKENDS_MAX; i++)
+        state_free(aead, i);
+    OPENSSL_cleanse(aead, sizeof(*aead));
+}
+
+sealane_result sealane_aead_new(sealane_aead **out, sealane_cipher_id cipher, const uint8_t *key,
+                                size_t key_len)
+{
+    sealane_aead *aead;
+    sealane_result result;
+
+    if (out == NULL)
+        return SEALANE_ARGUMENT;
+    aead = calloc(1, sizeof(*aead));
+    if (aead == NULL)
+        return SEALANE_MEMORY;
+    result = aead_init(aead, cipher, key, key_len);
     if (result == SEALANE_OK)
         *out = aead;
     else
-        sealane_aead_free(aead);
+        free(aead);
     return result;
 }
 
@@ -85,32 +103,33 @@ void sealane_aead_free(sealane_aead *aead)
 {
     if (aead == NULL)
         return;
-    for (unsigned i = 0; i < AEAD_BACKENDS_MAX; i++)
-        state_free(aead, i);
-    OPENSSL_cleanse(aead, sizeof(*aead));
+    aead_clear(aead);
     free(aead);
 }
 
 /* A second expansion is for speed only: without memory for it, home does the work. */
-unsigned aead_op_expand(sealane_aead *aead, unsigned index, backend_op *op)
+unsigned aead_expand(sealane_aead *aead, unsigned index)
 {
-    if (state_expand(aead, index) != SEALANE_OK)
-        index = aead->home;
+    return state_expand(aead, index) == SEALANE_OK ? index : aead->home;
+}
+
+static sealane_result op_run_by(sealane_aead *aead, unsigned index, bool sealing, backend_op *op)
+{
+    const backend *be = dispatch_backend(index);
+
     op->state = aead->states[index];
-    return index;
+    return (sealing ? be->seal : be->open)(op);
 }
 
 /* Runs one message, on a second backend if it is beyond the first one's bounds. */
 static unsigned op_run(sealane_aead *aead, bool sealing, backend_op *op)
 {
-    unsigned index = aead_op_place(aead, sealing, false, op);
-    const backend *be = dispatch_backend(index);
+    unsigned index = aead_place(aead, aead->cipher, sealing, false, op->len);
 
-    if ((sealing ? be->seal : be->open)(op) != SEALANE_UNSUPPORTED)
+    if (op_run_by(aead, index, sealing, op) != SEALANE_UNSUPPORTED)
         return index;
-    index = aead_op_point(aead, dispatch_fallback(aead->cipher), op);
-    be = dispatch_backend(index);
-    (sealing ? be->seal : be->open)(op);
+    index = aead_expanded(aead, dispatch_fallback(aead->cipher));
+    (void)op_run_by(aead, index, sealing, op);
     return index;
 }
 

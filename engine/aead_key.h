@@ -18,21 +18,28 @@ struct sealane_aead {
     uint8_t home;   /* index of the backend that was expanded at birth */
 };
 
-/* For a backend that has not expanded this key yet; gives the index of one that now has. */
-unsigned aead_op_expand(sealane_aead *aead, unsigned index, backend_op *op);
+/* sealane_aead_new() in memory of the caller's that is all zeros; clears it if it fails. */
+sealane_result aead_init(sealane_aead *aead, sealane_cipher_id cipher, const uint8_t *key, size_t key_len);
+/* Wipes it, and what it refers to. */
+void aead_clear(sealane_aead *aead);
 
-/* Points op->state to the key as the backend of that index expanded it. Returns the index. */
-static inline unsigned aead_op_point(sealane_aead *aead, unsigned index, backend_op *op)
+/* For a backend that has not expanded this key yet; gives the index of one that now has. */
+unsigned aead_expand(sealane_aead *aead, unsigned index);
+
+/* That index, or that of another backend: one for which states[] has the expanded key. */
+static inline unsigned aead_expanded(sealane_aead *aead, unsigned index)
 {
-    op->state = aead->states[index];
-    return op->state != NULL ? index : aead_op_expand(aead, index, op);
+    return aead->states[index] != NULL ? index : aead_expand(aead, index);
 }
 
-/* The backend for a message of op->len bytes, ready to run. `batch` if others come with it. */
-static inline unsigned aead_op_place(sealane_aead *aead, bool sealing, bool batch, backend_op *op)
+/*
+ * The index of the backend for a message of that length. `batch` if others come with it; `cipher` is the key's, by
+ * whoever knows it without a look.
+ */
+static inline unsigned aead_place(sealane_aead *aead, sealane_cipher_id cipher, bool sealing, bool batch,
+                                  size_t len)
 {
-    return aead_op_point(
-        aead, dispatch_pick((sealane_cipher_id)aead->cipher, dispatch_use_of(sealing, batch), op->len), op);
+    return aead_expanded(aead, dispatch_pick(cipher, dispatch_use_of(sealing, batch), len));
 }
 
 /* Counts finished operations of one backend. */

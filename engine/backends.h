@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The list of the backends in this build. It stands in a file of its own so that a test can link another list
- * in its place; dispatch.c is the only reader.
+ * in its place; dispatch is the only reader.
  */
 #ifndef ENGINE_BACKENDS_H
 #define ENGINE_BACKENDS_H

@@ -7,59 +7,48 @@
 #include <sealane/record.h>
 
 #include "aead_key.h"
-#include "dispatch.h"
 #include "frame.h"
 
-#define PORTION 64
-
-struct portion {
-    frame frames[PORTION];
-    bool waiting[PORTION]; /* begun and not yet run */
-    bool begun[PORTION];
-    size_t count;
-};
-
-/* Runs all waiting frames of the same cipher and backend as the one at `first`. */
-static void group_run(struct portion *p, size_t first, bool sealing)
+static void aead_group_run(backend_op *const ops[], size_t count, unsigned index, sealane_cipher_id cipher,
+                           bool sealing)
 {
-    backend_op *ops[PORTION];
-    unsigned index = p->frames[first].backend;
-    sealane_cipher_id cipher = p->frames[first].key->cipher_id;
     const backend *be = dispatch_backend(index);
-    size_t count = 0;
 
-    for (size_t i = first; i < p->count; i++) {
-        const frame *f = &p->frames[i];
-        if (!p->waiting[i] || f->key->cipher_id != cipher || f->backend != index)
-            continue;
-        ops[count++] = &p->frames[i].op;
-        p->waiting[i] = false;
-    }
     (sealing ? be->seal_many : be->open_many)(cipher, ops, count);
     aead_ops_count(index, sealing, ops, count);
 }
 
-/* Runs all waiting frames of the same CBC cipher as the one at `first`. */
-static void cbc_group_run(struct portion *p, size_t first, bool sealing)
+/* Runs the frames of the first one's group; the others move up. Returns how many those are. */
+static size_t group_run(frame *left[], size_t count, bool sealing)
 {
-    sealane_cipher_id cipher = p->frames[first].key->cipher_id;
-    cbc_op *ops[PORTION];
-    size_t count = 0;
+    const frame *first = left[0];
+    backend_op *ops[FRAMES_MAX];
+    cbc_op *cbc_ops[FRAMES_MAX];
+    size_t taken = 0, others = 0;
 
-    for (size_t i = first; i < p->count; i++) {
-        if (!p->waiting[i] || p->frames[i].key->cipher_id != cipher)
+    for (size_t i = 0; i < count; i++) {
+        if (left[i]->group != first->group) {
+            left[others++] = left[i];
             continue;
-        ops[count++] = &p->frames[i].cbc;
-        p->waiting[i] = false;
+        }
+        ops[taken] = &left[i]->op;
+        cbc_ops[taken++] = &left[i]->cbc;
     }
-    (sealing ? cbc_seal : cbc_open)(ops, count);
+    if (first->key->cbc != NULL)
+        (sealing ? cbc_seal : cbc_open)(cbc_ops, taken);
+    else
+        aead_group_run(ops, taken, frame_backend(first), first->key->cipher_id, sealing);
+    return others;
 }
 
-static void groups_run(struct portion *p, bool sealing)
+void frames_run(frame frames[], size_t count, bool sealing)
 {
-    for (size_t i = 0; i < p->count; i++)
-        if (p->waiting[i])
-            (p->frames[i].key->cbc != NULL ? cbc_group_run : group_run)(p, i, sealing);
+    frame *left[FRAMES_MAX];
+
+    for (size_t i = 0; i < count; i++)
+        left[i] = &frames[i];
+    while (count > 0)
+        count = group_run(left, count, sealing);
 }
 
 /* How many operations have a key of that cipher: whether one of them is alone. */
@@ -80,46 +69,50 @@ static bool has_company(const struct census *c, const sealane_key *key)
 
 static void portion_seal(sealane_seal_op ops[], size_t count)
 {
-    struct portion p;
+    frame frames[FRAMES_MAX];
+    sealane_seal_op *begun[FRAMES_MAX];
     struct census census = {{0}};
+    size_t frame_count = 0;
 
-    p.count = count;
     for (size_t i = 0; i < count; i++)
         census_add(&census, ops[i].key);
-    for (size_t i = 0; i < count; i++)
-        p.begun[i] = p.waiting[i] = frame_seal_begin(&p.frames[i], &ops[i], has_company(&census, ops[i].key));
-    groups_run(&p, true);
-    for (size_t i = 0; i < count; i++)
-        if (p.begun[i])
-            frame_seal_finish(&p.frames[i], &ops[i]);
+    for (size_t i = 0; i < count; i++) {
+        begun[frame_count] = &ops[i];
+        frame_count += frame_seal_begin(&frames[frame_count], &ops[i], has_company(&census, ops[i].key));
+    }
+    frames_run(frames, frame_count, true);
+    for (size_t i = 0; i < frame_count; i++)
+        frame_seal_finish(&frames[i], begun[i]);
 }
 
 static void portion_open(sealane_open_op ops[], size_t count)
 {
-    struct portion p;
+    frame frames[FRAMES_MAX];
+    sealane_open_op *begun[FRAMES_MAX];
     struct census census = {{0}};
+    size_t frame_count = 0;
 
-    p.count = count;
     for (size_t i = 0; i < count; i++)
         census_add(&census, ops[i].key);
-    for (size_t i = 0; i < count; i++)
-        p.begun[i] = p.waiting[i] = frame_open_begin(&p.frames[i], &ops[i], has_company(&census, ops[i].key));
-    groups_run(&p, false);
-    for (size_t i = 0; i < count; i++)
-        if (p.begun[i])
-            frame_open_finish(&p.frames[i], &ops[i]);
+    for (size_t i = 0; i < count; i++) {
+        begun[frame_count] = &ops[i];
+        frame_count += frame_open_begin(&frames[frame_count], &ops[i], has_company(&census, ops[i].key));
+    }
+    frames_run(frames, frame_count, false);
+    for (size_t i = 0; i < frame_count; i++)
+        frame_open_finish(&frames[i], begun[i]);
 }
 
 void sealane_batch_seal(sealane_seal_op ops[], size_t count)
 {
-    for (; count > PORTION; ops += PORTION, count -= PORTION)
-        portion_seal(ops, PORTION);
+    for (; count > FRAMES_MAX; ops += FRAMES_MAX, count -= FRAMES_MAX)
+        portion_seal(ops, FRAMES_MAX);
     portion_seal(ops, count);
 }
 
 void sealane_batch_open(sealane_open_op ops[], size_t count)
 {
-    for (; count > PORTION; ops += PORTION, count -= PORTION)
-        portion_open(ops, PORTION);
+    for (; count > FRAMES_MAX; ops += FRAMES_MAX, count -= FRAMES_MAX)
+        portion_open(ops, FRAMES_MAX);
     portion_open(ops, count);
 }

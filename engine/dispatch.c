@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "backends.h"
 #include "calibration.h"
 #include "cbc.h"
 #include "cpu.h"
@@ -214,11 +213,6 @@ unsigned dispatch_fallback(sealane_cipher_id cipher)
     while (index > 0 && !carries(index - 1, cipher))
         index--;
     return index > 0 ? (unsigned)index - 1 : DISPATCH_NONE;
-}
-
-const backend *dispatch_backend(unsigned index)
-{
-    return engine_backends[index];
 }
 
 size_t sealane_backends(sealane_backend_info list[SEALANE_BACKENDS_MAX])

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <sealane/engine.h>
 #include <sealane/suite.h>
-#include "backend.h"
+#include "backends.h"
 
 /*
  * Size classes end at 64, 192, 448, 960, ... 8,128 bytes, and the last one has no end: with the block of 64 that
@@ -66,6 +66,9 @@ static inline unsigned dispatch_pick(sealane_cipher_id cipher, dispatch_use use,
 /* Index of the backend that takes messages which another refused with SEALANE_UNSUPPORTED (backend.h). */
 unsigned dispatch_fallback(sealane_cipher_id cipher);
 /* The routines of an index that dispatch_pick() gave. */
-const backend *dispatch_backend(unsigned index);
+static inline const backend *dispatch_backend(unsigned index)
+{
+    return engine_backends[index];
+}
 
 #endif

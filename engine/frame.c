@@ -8,52 +8,9 @@
 #include <emmintrin.h>
 #include <string.h>
 #include <openssl/crypto.h>
-#include "aead_key.h"
+#include "frame_lay.h"
 
-#define INNER_TYPE_LEN 1 /* RFC 8446 5.2, TLSInnerPlaintext.type */
-#define SCAN_BLOCK     64
-
-/*
- * Header, nonce and additional data are put together in registers and written in one piece each: the cipher
- * reads them back at once and in pieces of its own, and a load that spans several stores has to wait until they
- * have left the store queue.
- */
-static void store_16(uint8_t to[16], uint64_t first, uint64_t last)
-{
-    _mm_store_si128((__m128i *)(void *)to, _mm_set_epi64x((long long)last, (long long)first));
-}
-
-/* Type, version and length (RFC 5246 6.2.1, RFC 8446 5.1) as they lie in memory. */
-static uint64_t header_make(uint8_t type, size_t len)
-{
-    const uint64_t version = SEALANE_TLS1_2 >> 8 | (uint64_t)(SEALANE_TLS1_2 & 0xff) << 8;
-
-    return type | version << 8 | (uint64_t)__builtin_bswap16((uint16_t)len) << 24;
-}
-
-static void header_store(uint8_t *to, uint64_t header)
-{
-    const uint32_t first = (uint32_t)header;
-
-    memcpy(to, &first, sizeof(first));
-    to[sizeof(first)] = (uint8_t)(header >> 32);
-}
-
-static uint64_t load_64(const uint8_t *from)
-{
-    uint64_t value;
-
-    memcpy(&value, from, sizeof(value));
-    return value;
-}
-
-static uint64_t header_load(const uint8_t *from)
-{
-    uint32_t first;
-
-    memcpy(&first, from, sizeof(first));
-    return first | (uint64_t)from[sizeof(first)] << 32;
-}
+#define SCAN_BLOCK 64
 
 /* RFC 8446 5: change_cipher_spec is never protected in TLS 1.3. */
 static bool type_allowed(const sealane_key *key, uint8_t type)
@@ -80,11 +37,9 @@ size_t sealane_record_prefix_len(const sealane_key *key)
 
 size_t sealane_record_seal_size(const sealane_key *key, size_t payload_len, size_t padding)
 {
-    size_t inner = key->tls13 ? INNER_TYPE_LEN + padding : 0;
-
     if (key->cbc != NULL)
         return key->prefix_len + cbc_sealed_len(key->cbc, payload_len);
-    return key->prefix_len + payload_len + inner + key->tag_len;
+    return payload_len + (key->tls13 ? padding : 0) + key->around;
 }
 
 void frame_header12_make(uint8_t header[FRAME_AAD_MAX], uint64_t sequence, const uint8_t *record, size_t len)
@@ -95,34 +50,6 @@ void frame_header12_make(uint8_t header[FRAME_AAD_MAX], uint64_t sequence, const
     memcpy(header + 8, record, 3);
     header[11] = (uint8_t)(len >> 8);
     header[12] = (uint8_t)len;
-}
-
-/*
- * RFC 8446 5.2: the additional data is the header as it stands; RFC 5246 6.2.3.3: sequence number, type,
- * version, and the plaintext's length.
- */
-static void aad_make(frame *f, uint64_t sequence, uint64_t header)
-{
-    f->op.aad = f->aad;
-    if (f->key->tls13) {
-        store_16(f->aad, header, 0);
-        f->op.aad_len = SEALANE_RECORD_HEADER_LEN;
-        return;
-    }
-    store_16(f->aad, __builtin_bswap64(sequence), header_make((uint8_t)header, f->op.len));
-    f->op.aad_len = FRAME_AAD_MAX;
-}
-
-/*
- * RFC 8446 5.3 and RFC 7905 2: the sequence number XORed to the IV's end; RFC 5288 3 and RFC 6655 3: salt and
- * explicit part.
- */
-static void nonce_make(frame *f, uint64_t sequence, uint64_t explicit_part)
-{
-    const uint64_t tail = f->key->explicit_nonces ? explicit_part : __builtin_bswap64(sequence);
-
-    f->op.nonce = f->nonce;
-    store_16(f->nonce, f->key->iv_first ^ tail << 32, f->key->iv_last ^ tail >> 32);
 }
 
 /* ---- Sealing ---- */
@@ -172,32 +99,19 @@ void frame_payload_copy(const sealane_seal_op *op, uint8_t *to)
     }
 }
 
-/* Lays the plaintext out where the ciphertext will be. One piece without anything behind it stays where it
- * is. */
-static void payload_gather(frame *f, const sealane_seal_op *op, size_t payload_len)
+/* Where the payload is to be sealed from: one piece stays where it is, several are laid out at `text`. */
+static const uint8_t *payload_gather(const sealane_seal_op *op, uint8_t *text)
 {
-    uint8_t *end = f->op.out + payload_len;
-
-    f->op.in = f->op.out;
-    f->op.len = payload_len;
-    if (!f->key->tls13 && op->payload_count == 1) {
-        f->op.in = op->payload[0].iov_base;
-        return;
-    }
-    frame_payload_copy(op, f->op.out);
-    if (!f->key->tls13)
-        return;
-    *end = op->type;
-    if (op->padding > 0)
-        memset(end + INNER_TYPE_LEN, 0, op->padding);
-    f->op.len += INNER_TYPE_LEN + op->padding;
+    if (op->payload_count == 1)
+        return op->payload[0].iov_base;
+    frame_payload_copy(op, text);
+    return text;
 }
 
 bool frame_seal_begin(frame *f, sealane_seal_op *op, bool batch)
 {
     sealane_key *key = op->key;
     size_t payload_len;
-    uint64_t header, explicit_part = 0;
 
     op->out_len = 0;
     op->result = SEALANE_ARGUMENT;
@@ -206,24 +120,10 @@ bool frame_seal_begin(frame *f, sealane_seal_op *op, bool batch)
     op->result = seal_check(op, payload_len);
     if (op->result != SEALANE_OK)
         return false;
-    f->key = key;
     if (key->cbc != NULL)
         return frame_cbc_seal_begin(f, op, payload_len);
-    f->op.out = op->out + key->prefix_len;
-    payload_gather(f, op, payload_len);
-    f->op.tag = f->op.out + f->op.len;
-    /* RFC 8446 5.2: legacy_record_version too is TLS 1.2's */
-    header = header_make(key->tls13 ? SEALANE_APPLICATION_DATA : op->type,
-                         key->prefix_len - SEALANE_RECORD_HEADER_LEN + f->op.len + key->tag_len);
-    header_store(op->out, header);
-    if (key->explicit_nonces) {
-        explicit_part = __builtin_bswap64(key->explicit_nonce++);
-        memcpy(op->out + SEALANE_RECORD_HEADER_LEN, &explicit_part, sizeof(explicit_part));
-    }
-    aad_make(f, key->sequence, header);
-    nonce_make(f, key->sequence, explicit_part);
-    key->sequence++;
-    f->backend = aead_op_place(key->aead, true, batch, &f->op);
+    frame_seal_lay(f, key, op->type, payload_gather(op, frame_seal_text(key, op->out)), payload_len,
+                   op->padding, op->out, batch);
     return true;
 }
 
@@ -235,7 +135,7 @@ void frame_seal_finish(frame *f, sealane_seal_op *op)
         frame_cbc_seal_finish(f, op);
         return;
     }
-    record_len = (size_t)(f->op.tag - op->out) + f->key->tag_len;
+    record_len = frame_record_len(f, op->out);
     op->result = f->op.result;
     if (op->result == SEALANE_OK)
         op->out_len = record_len;
@@ -252,8 +152,7 @@ void frame_seal_finish(frame *f, sealane_seal_op *op)
 static sealane_result header_check(const sealane_key *key, const uint8_t *header, size_t *record_len)
 {
     size_t fragment_len = (size_t)header[3] << 8 | header[4];
-    size_t overhead = (size_t)key->prefix_len - SEALANE_RECORD_HEADER_LEN + key->tag_len;
-    size_t inner_type = key->tls13 ? INNER_TYPE_LEN : 0;
+    size_t least = (size_t)key->around - SEALANE_RECORD_HEADER_LEN;
 
     if (key->tls13 ? header[0] != SEALANE_APPLICATION_DATA : !type_allowed(key, header[0]))
         return SEALANE_RECORD;
@@ -262,9 +161,9 @@ static sealane_result header_check(const sealane_key *key, const uint8_t *header
     *record_len = SEALANE_RECORD_HEADER_LEN + fragment_len;
     if (key->cbc != NULL)
         return frame_cbc_length_check(key, fragment_len);
-    if (fragment_len > overhead + inner_type + SEALANE_PLAINTEXT_MAX)
+    if (fragment_len > least + SEALANE_PLAINTEXT_MAX)
         return SEALANE_OVERFLOW;
-    if (fragment_len < overhead + inner_type)
+    if (fragment_len < least)
         return SEALANE_RECORD;
     return SEALANE_OK;
 }
@@ -318,8 +217,6 @@ sealane_result frame_open_allowed(const sealane_open_op *op, size_t len)
 bool frame_open_begin(frame *f, sealane_open_op *op, bool batch)
 {
     sealane_key *key = op->key;
-    uint64_t explicit_part = 0;
-    size_t len;
 
     op->payload_len = 0;
     op->type = 0;
@@ -329,23 +226,12 @@ bool frame_open_begin(frame *f, sealane_open_op *op, bool batch)
     op->result = open_check(op);
     if (op->result != SEALANE_OK)
         return false;
-    f->key = key;
     if (key->cbc != NULL)
         return frame_cbc_open_begin(f, op);
-    len = op->record_len - key->prefix_len - key->tag_len;
-    op->result = frame_open_allowed(op, len);
+    op->result = frame_open_allowed(op, frame_open_len(key, op->record_len));
     if (op->result != SEALANE_OK)
         return false;
-    f->op.in = op->record + key->prefix_len;
-    f->op.len = len;
-    f->op.out = op->out;
-    f->op.tag = (uint8_t *)(uintptr_t)(f->op.in + len); /* open only reads it */
-    if (key->explicit_nonces)
-        explicit_part = load_64(op->record + SEALANE_RECORD_HEADER_LEN);
-    aad_make(f, key->sequence, header_load(op->record));
-    nonce_make(f, key->sequence, explicit_part);
-    key->sequence++;
-    f->backend = aead_op_place(key->aead, false, batch, &f->op);
+    frame_open_lay(f, key, op->record, op->record_len, op->out, batch);
     return true;
 }
 
@@ -411,34 +297,45 @@ static uint8_t inner_type_find(const uint8_t *inner, size_t len, size_t *payload
     return byte_at(block, last);
 }
 
-static sealane_result inner_deliver(const frame *f, sealane_open_op *op)
+static sealane_result inner_deliver(const frame *f, uint8_t *type, size_t *payload_len)
 {
-    size_t payload_len = f->op.len;
-    uint8_t type = op->record[0];
-
-    if (f->key->tls13)
-        type = inner_type_find(f->op.out, f->op.len, &payload_len);
+    if (f->key->tls13) {
+        *type = inner_type_find(f->op.out, f->op.len, payload_len);
+    } else {
+        *type = f->aad[FRAME_AAD_TYPE]; /* what was authenticated */
+        *payload_len = f->op.len;
+    }
     /* RFC 8446 5.2 and 5.4: unexpected_message for no type, a type out of place, an empty one but data. */
-    if (!type_allowed(f->key, type) || !length_allowed(type, payload_len))
-        return SEALANE_RECORD;
-    op->type = type;
-    op->payload_len = payload_len;
-    return SEALANE_OK;
+    return type_allowed(f->key, *type) && length_allowed(*type, *payload_len) ? SEALANE_OK : SEALANE_RECORD;
+}
+
+sealane_result frame_open_end(frame *f, uint8_t *type, size_t *payload_len)
+{
+    sealane_result result = f->op.result;
+
+    if (f->key->forged)
+        result = SEALANE_FORGED; /* a record before it was, in this batch or earlier */
+    if (result == SEALANE_FORGED)
+        f->key->forged = true;
+    if (result == SEALANE_OK)
+        result = inner_deliver(f, type, payload_len);
+    if (result != SEALANE_OK && f->op.len > 0)
+        OPENSSL_cleanse(f->op.out, f->op.len);
+    return result;
 }
 
 void frame_open_finish(frame *f, sealane_open_op *op)
 {
+    uint8_t type = 0;
+    size_t payload_len = 0;
+
     if (f->key->cbc != NULL) {
         frame_cbc_open_finish(f, op);
         return;
     }
-    op->result = f->op.result;
-    if (f->key->forged)
-        op->result = SEALANE_FORGED; /* a record before it was, in this batch or earlier */
-    if (op->result == SEALANE_FORGED)
-        f->key->forged = true;
-    if (op->result == SEALANE_OK)
-        op->result = inner_deliver(f, op);
-    if (op->result != SEALANE_OK && f->op.len > 0)
-        OPENSSL_cleanse(op->out, f->op.len);
+    op->result = frame_open_end(f, &type, &payload_len);
+    if (op->result != SEALANE_OK)
+        return;
+    op->type = type;
+    op->payload_len = payload_len;
 }

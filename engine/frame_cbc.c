@@ -12,10 +12,11 @@ _Static_assert(RANDOM_IV_LEN == CBC_IV_LEN, "one IV");
 
 bool frame_cbc_seal_begin(frame *f, sealane_seal_op *op, size_t payload_len)
 {
-    const size_t prefix = sealane_record_prefix_len(f->key);
-    const size_t fragment_len = CBC_IV_LEN + cbc_sealed_len(f->key->cbc, payload_len);
-    sealane_key *key = f->key;
+    sealane_key *key = op->key;
+    const size_t fragment_len = CBC_IV_LEN + cbc_sealed_len(key->cbc, payload_len);
 
+    f->key = key;
+    f->group = frame_group(key, DISPATCH_NONE);
     op->result = SEALANE_INTERNAL;
     if (!random_iv_draw(f->cbc.iv))
         return false; /* nothing is written yet */
@@ -26,7 +27,7 @@ bool frame_cbc_seal_begin(frame *f, sealane_seal_op *op, size_t payload_len)
     op->out[3] = (uint8_t)(fragment_len >> 8);
     op->out[4] = (uint8_t)fragment_len;
     f->cbc.key = key->cbc;
-    f->cbc.out = op->out + prefix;
+    f->cbc.out = op->out + key->prefix_len;
     f->cbc.len = payload_len;
     frame_payload_copy(op, f->cbc.out);
     frame_header12_make(f->cbc.header, key->sequence++, op->out, 0);
@@ -60,9 +61,11 @@ sealane_result frame_cbc_length_check(const sealane_key *key, size_t fragment_le
 
 bool frame_cbc_open_begin(frame *f, sealane_open_op *op)
 {
-    const size_t prefix = sealane_record_prefix_len(f->key);
-    sealane_key *key = f->key;
+    sealane_key *key = op->key;
+    const size_t prefix = key->prefix_len;
 
+    f->key = key;
+    f->group = frame_group(key, DISPATCH_NONE);
     op->result = frame_open_allowed(op, cbc_opened_room(key->cbc, op->record_len - prefix));
     if (op->result != SEALANE_OK)
         return false;

@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/crypto.h>
-#include "aead_key.h"
-#include "dispatch.h"
-#include "frame.h"
+#include "frame_lay.h"
+#include "line.h"
 
 #define REKEY_MARGIN                                                                                         \
     16 /* the last 1/16 of a limit is left for the KeyUpdate itself and what is in flight                    \
@@ -33,7 +32,7 @@ static sealane_result cipher_key_new(sealane_key *key, const sealane_key_params 
                           .mac_key = params->mac_key};
 
     if (key->cipher->tls12_nonce != SEALANE_NONCE_RANDOM)
-        return sealane_aead_new(&key->aead, key->cipher->id, params->key, params->key_len);
+        return aead_init(&key->aead, key->cipher->id, params->key, params->key_len);
     if (params->key == NULL || params->key_len != key->cipher->key_len || params->mac_key == NULL ||
         params->mac_key_len != key->cipher->tag_len)
         return SEALANE_ARGUMENT;
@@ -57,6 +56,7 @@ static void key_describe(sealane_key *key, const sealane_suite *suite)
         key->prefix_len += FRAME_EXPLICIT_LEN;
     else if (cipher->tls12_nonce == SEALANE_NONCE_RANDOM)
         key->prefix_len += CBC_IV_LEN;
+    key->around = (uint8_t)(key->prefix_len + (key->tls13 ? FRAME_INNER_TYPE_LEN : 0) + key->tag_len);
 }
 
 static void iv_keep(sealane_key *key, const uint8_t *iv, size_t len)
@@ -78,7 +78,7 @@ sealane_result sealane_key_new(sealane_key **out, const sealane_key_params *para
     if (out == NULL || params == NULL || params->suite == NULL ||
         params->iv_len != sealane_suite_iv_len(params->suite) || (params->iv == NULL && params->iv_len > 0))
         return SEALANE_ARGUMENT;
-    key = calloc(1, sizeof(*key));
+    key = line_alloc(sizeof(*key));
     if (key == NULL)
         return SEALANE_MEMORY;
     key_describe(key, params->suite);
@@ -98,7 +98,7 @@ void sealane_key_free(sealane_key *key)
 {
     if (key == NULL)
         return;
-    sealane_aead_free(key->aead);
+    aead_clear(&key->aead);
     cbc_key_free(key->cbc);
     OPENSSL_cleanse(key, sizeof(*key));
     free(key);
@@ -120,13 +120,15 @@ static void frame_run(frame *f, bool sealing)
 {
     backend_op *ops[1] = {&f->op};
     cbc_op *cbc_ops[1] = {&f->cbc};
+    const backend *be;
 
     if (f->key->cbc != NULL) {
         (sealing ? cbc_seal : cbc_open)(cbc_ops, 1);
         return;
     }
-    (sealing ? dispatch_backend(f->backend)->seal : dispatch_backend(f->backend)->open)(&f->op);
-    aead_ops_count(f->backend, sealing, ops, 1);
+    be = dispatch_backend(frame_backend(f));
+    (sealing ? be->seal : be->open)(&f->op);
+    aead_ops_count(frame_backend(f), sealing, ops, 1);
 }
 
 sealane_result sealane_record_seal(sealane_seal_op *op)

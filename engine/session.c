@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/crypto.h>
-#include "frame.h"
 
 /* ---- Keys ---- */
 
@@ -186,7 +185,7 @@ sealane_result sealane_session_new(sealane_session **out, const sealane_session_
         return SEALANE_ARGUMENT;
     if (params->suite->cipher >= SEALANE_CIPHERS)
         return SEALANE_UNSUPPORTED;
-    s = calloc(1, sizeof(*s));
+    s = line_alloc(sizeof(*s));
     if (s == NULL)
         return SEALANE_MEMORY;
     s->suite = params->suite;
@@ -201,6 +200,7 @@ sealane_result sealane_session_new(sealane_session **out, const sealane_session_
         return result;
     }
     s->tickets = params->tickets;
+    s->tickets_due = params->tickets.take != NULL || params->tickets.end != NULL;
     *out = s;
     return SEALANE_OK;
 }
@@ -216,10 +216,11 @@ void sealane_session_free(sealane_session *s)
     free(s);
 }
 
-void session_tickets_end(sealane_session *s)
+void session_tickets_drop(sealane_session *s)
 {
     const sealane_session_tickets tickets = s->tickets;
 
+    s->tickets_due = false;
     s->tickets = (sealane_session_tickets){NULL, NULL, NULL};
     if (tickets.end != NULL)
         tickets.end(tickets.owner);

@@ -9,8 +9,7 @@
 
 typedef struct round {
     sealane_session_op *ops[SESSION_ROUND]; /* those that take part */
-    sealane_open_op records[SESSION_ROUND];
-    size_t count;
+    frame frames[SESSION_ROUND];
 } round;
 
 static bool arguments_right(const sealane_session_op *op)
@@ -35,48 +34,54 @@ static sealane_result header_refuse(sealane_session *s, const uint8_t *header, s
     return session_fail(s, result, ALERT_BAD_RECORD_MAC, "a record too short for its tag");
 }
 
-/* Lays out the next record of that session, if there is one, and room. */
-static bool record_next(sealane_session_op *op, sealane_open_op *record)
+/*
+ * The next record's length. Also if the record is not all here: nobody makes us wait for what will be refused. False
+ * if it was.
+ */
+static bool length_find(sealane_session_op *op, const uint8_t *in, size_t left, size_t *len)
+{
+    sealane_session *s = op->session;
+    sealane_result result;
+
+    if (frame_is_data(s->open_key, in, len))
+        return true;
+    result = sealane_record_length(s->open_key, in, left, len);
+    if (result != SEALANE_OK)
+        op->result = header_refuse(s, in, result);
+    return result == SEALANE_OK;
+}
+
+/* The next record of that session, if there is one that may be opened, and room. */
+static bool record_next(sealane_session_op *op, frame *f, bool batch)
 {
     sealane_session *s = op->session;
     const uint8_t *in = op->in + op->consumed;
     size_t left = op->in_len - op->consumed, len;
-    sealane_result result;
 
-    if (left < SEALANE_RECORD_HEADER_LEN)
+    if (left < SEALANE_RECORD_HEADER_LEN || !length_find(op, in, left, &len) || len > left)
         return false;
-    len = SEALANE_RECORD_HEADER_LEN + ((size_t)in[3] << 8 | in[4]);
-    if (len > left) { /* nobody makes us wait for a record that will be refused */
-        result = sealane_record_length(s->open_key, in, left, &len);
-        if (result != SEALANE_OK)
-            op->result = header_refuse(s, in, result);
+    if (op->out_size - op->produced < frame_open_len(s->open_key, len)) { /* nothing changed */
+        op->result = op->consumed == 0 ? SEALANE_SPACE : SEALANE_OK;
         return false;
     }
-    *record = (sealane_open_op){.key = s->open_key,
-                                .record = in,
-                                .record_len = len,
-                                .out = op->out + op->produced,
-                                .out_size = op->out_size - op->produced};
+    if (s->open_key->sequence == SEALANE_SEQ_LIMIT) {
+        op->result = session_fail(s, SEALANE_LIMIT, ALERT_INTERNAL_ERROR, "the sequence numbers are used up");
+        return false;
+    }
+    frame_open_lay(f, s->open_key, in, len, op->out + op->produced, batch);
     return true;
 }
 
 /* ---- After opening ---- */
 
-static sealane_result open_refuse(sealane_session *s, const sealane_open_op *record)
+static sealane_result open_refuse(sealane_session *s, sealane_result result)
 {
-    const sealane_result result = record->result;
-    size_t len;
-
-    if (sealane_record_length(s->open_key, record->record, record->record_len, &len) != SEALANE_OK)
-        return header_refuse(s, record->record, result);
     switch (result) {
     case SEALANE_FORGED:
         return session_fail(s, result, ALERT_BAD_RECORD_MAC, "a record that is not authentic");
     case SEALANE_RECORD:
         return session_fail(s, result, ALERT_UNEXPECTED_MESSAGE,
                             "a record of no known type, or empty where it may not be");
-    case SEALANE_LIMIT:
-        return session_fail(s, result, ALERT_INTERNAL_ERROR, "the sequence numbers are used up");
     default:
         return session_fail(s, result, ALERT_INTERNAL_ERROR, "a record could not be opened");
     }
@@ -93,37 +98,46 @@ static void peer_limit_watch(sealane_session *s)
     s->asked = s->renew_due = s->renew_asks = true;
 }
 
-static sealane_result data_take(sealane_session_op *op, const sealane_open_op *record)
+static sealane_result data_take(sealane_session_op *op, size_t len)
 {
     sealane_session *s = op->session;
 
     session_tickets_end(s);
-    op->produced += record->payload_len;
+    op->produced += len;
     peer_limit_watch(s);
-    if (record->payload_len == 0)
+    if (len == 0)
         return session_idle_count(s);
     s->idle = 0;
     return SEALANE_OK;
 }
 
-static sealane_result payload_take(sealane_session_op *op, const sealane_open_op *record)
+/* What a record was opened to. */
+typedef struct opened {
+    const uint8_t *record;
+    size_t record_len;
+    const uint8_t *payload;
+    size_t len;
+    uint8_t type;
+} opened;
+
+static sealane_result payload_take(sealane_session_op *op, const opened *o)
 {
     sealane_session *s = op->session;
 
-    if (record->payload_len > s->fragment_max)
+    if (o->len > s->fragment_max)
         return session_fail(s, SEALANE_OVERFLOW, ALERT_RECORD_OVERFLOW,
                             "a record longer than was agreed upon");
     /* RFC 8446 5.1: nothing between the parts of a handshake message. */
-    if (record->type != SEALANE_HANDSHAKE && (s->message_left > 0 || s->message_have > 0))
+    if (o->type != SEALANE_HANDSHAKE && (s->message_left > 0 || s->message_have > 0))
         return session_fail(s, SEALANE_RECORD, ALERT_UNEXPECTED_MESSAGE,
                             "a record in the middle of a handshake message");
-    switch (record->type) {
+    switch (o->type) {
     case SEALANE_APPLICATION_DATA:
-        return data_take(op, record);
+        return data_take(op, o->len);
     case SEALANE_HANDSHAKE:
-        return session_messages_take(s, record->out, record->payload_len, record->record, record->record_len);
+        return session_messages_take(s, o->payload, o->len, o->record, o->record_len);
     case SEALANE_ALERT:
-        return session_alert_take(s, record->out, record->payload_len);
+        return session_alert_take(s, o->payload, o->len);
     default: /* TLS 1.2: a change_cipher_spec belongs into a handshake */
         return session_fail(s, SEALANE_RECORD, ALERT_UNEXPECTED_MESSAGE, "a change_cipher_spec out of place");
     }
@@ -138,18 +152,18 @@ static bool closed_ignore(sealane_session_op *op)
 }
 
 /* True if the session may take part in the next round. */
-static bool record_take(sealane_session_op *op, const sealane_open_op *record)
+static bool record_take(sealane_session_op *op, frame *f)
 {
-    if (record->result == SEALANE_SPACE) { /* nothing was done, and nothing changed */
-        op->result = op->consumed == 0 ? SEALANE_SPACE : SEALANE_OK;
+    opened o = {.record = op->in + op->consumed, .payload = f->op.out};
+    sealane_result result = frame_open_end(f, &o.type, &o.len);
+
+    if (result != SEALANE_OK) {
+        op->result = open_refuse(op->session, result);
         return false;
     }
-    if (record->result != SEALANE_OK) {
-        op->result = open_refuse(op->session, record);
-        return false;
-    }
-    op->consumed += record->record_len;
-    op->result = payload_take(op, record);
+    o.record_len = frame_record_len(f, o.record);
+    op->consumed += o.record_len;
+    op->result = payload_take(op, &o);
     if (op->result != SEALANE_OK || closed_ignore(op))
         return false;
     return op->in_len - op->consumed >= SEALANE_RECORD_HEADER_LEN; /* else there is no use in another look */
@@ -157,50 +171,56 @@ static bool record_take(sealane_session_op *op, const sealane_open_op *record)
 
 /* ---- Rounds ---- */
 
-static void op_begin(sealane_session_op *op, round *r)
+static bool op_begin(sealane_session_op *op)
 {
     op->consumed = op->produced = 0;
     op->result = SEALANE_ARGUMENT;
     if (!arguments_right(op))
-        return;
+        return false;
     op->result = (sealane_result)op->session->result;
-    if (op->result == SEALANE_OK && !closed_ignore(op))
-        r->ops[r->count++] = op;
+    line_fetch(op->session->open_key);
+    return op->result == SEALANE_OK && !closed_ignore(op);
 }
 
-/* Of those that take part, keeps those that have a record. */
-static void round_fill(round *r)
+/* Of those that take part, keeps those that have a record: returns how many those are. */
+static size_t round_fill(round *r, size_t parts)
+{
+    const bool batch = parts > 1;
+    size_t count = 0;
+
+    for (size_t i = 0; i < parts; i++) {
+        sealane_session_op *op = r->ops[i];
+        r->ops[count] = op;
+        count += record_next(op, &r->frames[count], batch);
+    }
+    return count;
+}
+
+/* Of those that had one, keeps those that go on. */
+static size_t round_take(round *r, size_t parts)
 {
     size_t count = 0;
 
-    for (size_t i = 0; i < r->count; i++) {
-        r->ops[count] = r->ops[i];
-        count += record_next(r->ops[count], &r->records[count]);
+    for (size_t i = 0; i < parts; i++) {
+        sealane_session_op *op = r->ops[i];
+        r->ops[count] = op;
+        count += record_take(op, &r->frames[i]);
     }
-    r->count = count;
+    return count;
 }
 
-static void round_take(round *r)
+static void portion_open(sealane_session_op ops[], size_t op_count)
 {
     size_t count = 0;
-
-    for (size_t i = 0; i < r->count; i++) {
-        r->ops[count] = r->ops[i];
-        count += record_take(r->ops[count], &r->records[i]);
-    }
-    r->count = count;
-}
-
-static void portion_open(sealane_session_op ops[], size_t count)
-{
     round r;
 
-    r.count = 0;
-    for (size_t i = 0; i < count; i++)
-        op_begin(&ops[i], &r);
-    for (round_fill(&r); r.count > 0; round_fill(&r)) {
-        sealane_batch_open(r.records, r.count);
-        round_take(&r);
+    for (size_t i = 0; i < op_count; i++) {
+        r.ops[count] = &ops[i];
+        count += op_begin(&ops[i]);
+    }
+    while ((count = round_fill(&r, count)) > 0) {
+        frames_run(r.frames, count, false);
+        count = round_take(&r, count);
     }
 }
 

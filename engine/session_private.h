@@ -4,11 +4,15 @@
 #define ENGINE_SESSION_PRIVATE_H
 
 #include <sealane/session.h>
-#include "frame.h"
+#include "frame_lay.h"
 #include "key_schedule.h"
+#include "line.h"
 
-/* Sessions whose records go through the batch together: their operations fit the stack. */
-#define SESSION_ROUND 64
+/*
+ * Sessions whose records go through the cipher together: as many as leave room in the first level of the cache for
+ * what each of them has there, a kilobyte.
+ */
+#define SESSION_ROUND 32
 
 /* RFC 8446 6, RFC 5246 7.2 */
 enum {
@@ -38,21 +42,18 @@ enum {
 #define KEY_UPDATE_LEN     (MESSAGE_HEADER_LEN + 1)
 
 /*
- * One byte each where one is enough: a server has tens of thousands of these. The keys are most of it.
+ * One byte each where one is enough: a server has tens of thousands of these. The keys are most of it. What every
+ * record looks at comes first, so that it is in one line of the cache, or two.
  */
 struct sealane_session {
     sealane_key *seal_key, *open_key;
-    const sealane_suite *suite;
     const char *reason; /* static; NULL: it has not failed */
-    sealane_session_tickets tickets;
-    uint64_t seal_renewals, open_renewals;
-    uint8_t seal_secret[SECRET_MAX], open_secret[SECRET_MAX]; /* TLS 1.3: of the present keys */
     uint16_t fragment_max, pad_block;
 
     /* The handshake message that is coming in, which may be spread over records: RFC 8446 5.1. */
-    uint32_t message_left;                /* bytes of its body that nobody needs, still to come */
-    uint8_t message_head[KEY_UPDATE_LEN]; /* what of it is looked at */
+    uint32_t message_left; /* bytes of its body that nobody needs, still to come */
     uint8_t message_have;
+    uint8_t message_head[KEY_UPDATE_LEN]; /* what of it is looked at */
 
     uint8_t idle;                       /* records without application data since the last one with */
     uint8_t result;                     /* sealane_result; what it failed with */
@@ -66,6 +67,12 @@ struct sealane_session {
     bool renew_due;   /* our KeyUpdate is */
     bool renew_asks;  /* and asks for the peer's */
     bool asked;       /* it was asked for under the present key */
+    bool tickets_due; /* `tickets` has somebody to tell */
+
+    sealane_session_tickets tickets;
+    const sealane_suite *suite;
+    uint64_t seal_renewals, open_renewals;
+    uint8_t seal_secret[SECRET_MAX], open_secret[SECRET_MAX]; /* TLS 1.3: of the present keys */
 };
 
 /* One direction's key from traffic key and sequence number. */
@@ -77,7 +84,12 @@ sealane_result session_key_renew(sealane_session *s, sealane_direction direction
 /* Ends it: the first call counts. `alert` is due then, none if -1. Returns `result`. */
 sealane_result session_fail(sealane_session *s, sealane_result result, int alert, const char *reason);
 /* libssl can read no further: it has missed a record. */
-void session_tickets_end(sealane_session *s);
+void session_tickets_drop(sealane_session *s);
+static inline void session_tickets_end(sealane_session *s)
+{
+    if (s->tickets_due)
+        session_tickets_drop(s);
+}
 
 /* RFC 8446 5.5: a sixteenth of what may be sealed with the key is left, whoever seals with it. */
 static inline bool session_key_is_worn(const sealane_key *key)

@@ -5,6 +5,8 @@
  */
 #include "session_private.h"
 
+#include <openssl/crypto.h>
+
 /* What a session says next. */
 typedef enum said {
     SAY_NOTHING,
@@ -15,13 +17,16 @@ typedef enum said {
     SAY_GOODBYE,
 } said;
 
+/* A record of it, and how much it says. */
+typedef struct saying {
+    said what;
+    size_t len;
+} saying;
+
 typedef struct round {
     sealane_session_op *ops[SESSION_ROUND]; /* those that take part */
-    sealane_seal_op records[SESSION_ROUND];
-    struct iovec pieces[SESSION_ROUND];
-    uint8_t own[SESSION_ROUND][KEY_UPDATE_LEN]; /* what is not the caller's */
-    said said[SESSION_ROUND];
-    size_t count;
+    frame frames[SESSION_ROUND];
+    saying sayings[SESSION_ROUND];
 } round;
 
 /* ---- What is to be said ---- */
@@ -48,47 +53,15 @@ static said say_next(const sealane_session *s, size_t left)
     return s->closing ? SAY_GOODBYE : SAY_NOTHING;
 }
 
-static size_t alert_put(uint8_t *own, uint8_t level, uint8_t alert)
+static size_t saying_len(const sealane_session *s, said what, size_t left)
 {
-    own[0] = level;
-    own[1] = alert;
-    return ALERT_LEN;
-}
-
-/* RFC 8446 4.6.3 */
-static size_t key_update_put(uint8_t *own, bool asks)
-{
-    own[0] = MESSAGE_KEY_UPDATE;
-    own[1] = own[2] = 0;
-    own[3] = KEY_UPDATE_LEN - MESSAGE_HEADER_LEN;
-    own[4] = asks;
-    return KEY_UPDATE_LEN;
-}
-
-/* The payload; returns its content type. Payloads of our own go to `own`. */
-static uint8_t payload_make(const sealane_session_op *op, said what, uint8_t *own, struct iovec *piece)
-{
-    const sealane_session *s = op->session;
-    size_t left = op->in_len - op->consumed;
-
-    piece->iov_base = own;
     switch (what) {
     case SAY_DATA:
-        piece->iov_base = (void *)(uintptr_t)(op->in + op->consumed); /* only read */
-        piece->iov_len = left < s->fragment_max ? left : s->fragment_max;
-        return SEALANE_APPLICATION_DATA;
+        return left < s->fragment_max ? left : s->fragment_max;
     case SAY_RENEWAL:
-        piece->iov_len = key_update_put(own, s->renew_asks);
-        return SEALANE_HANDSHAKE;
-    case SAY_WARNING:
-        piece->iov_len = alert_put(own, ALERT_WARNING, ALERT_NO_RENEGOTIATION);
-        return SEALANE_ALERT;
-    case SAY_GOODBYE:
-        piece->iov_len = alert_put(own, ALERT_WARNING, ALERT_CLOSE_NOTIFY);
-        return SEALANE_ALERT;
+        return KEY_UPDATE_LEN;
     default:
-        piece->iov_len = alert_put(own, ALERT_FATAL, (uint8_t)s->alert_sent);
-        return SEALANE_ALERT;
+        return ALERT_LEN;
     }
 }
 
@@ -104,24 +77,82 @@ static size_t padding_of(const sealane_session *s, size_t len)
     return padding < most ? padding : most;
 }
 
-static bool record_next(round *r, size_t at)
+static uint8_t alert_put(uint8_t *to, uint8_t level, uint8_t alert)
 {
-    sealane_session_op *op = r->ops[at];
-    sealane_session *s = op->session;
-    struct iovec *piece = &r->pieces[at];
-    uint8_t type;
+    to[0] = level;
+    to[1] = alert;
+    return SEALANE_ALERT;
+}
 
-    r->said[at] = say_next(s, op->in_len - op->consumed);
-    if (r->said[at] == SAY_NOTHING)
+/* RFC 8446 4.6.3 */
+static uint8_t key_update_put(uint8_t *to, bool asks)
+{
+    to[0] = MESSAGE_KEY_UPDATE;
+    to[1] = to[2] = 0;
+    to[3] = KEY_UPDATE_LEN - MESSAGE_HEADER_LEN;
+    to[4] = asks;
+    return SEALANE_HANDSHAKE;
+}
+
+/* What the session itself says; returns its content type. */
+static uint8_t own_words_put(const sealane_session *s, said what, uint8_t *to)
+{
+    switch (what) {
+    case SAY_RENEWAL:
+        return key_update_put(to, s->renew_asks);
+    case SAY_WARNING:
+        return alert_put(to, ALERT_WARNING, ALERT_NO_RENEGOTIATION);
+    case SAY_GOODBYE:
+        return alert_put(to, ALERT_WARNING, ALERT_CLOSE_NOTIFY);
+    default:
+        return alert_put(to, ALERT_FATAL, (uint8_t)s->alert_sent);
+    }
+}
+
+/* Lays out a record of that, for which there is room. */
+static void saying_lay(frame *f, const sealane_session_op *op, const saying *say, size_t padding, bool batch)
+{
+    sealane_session *s = op->session;
+    uint8_t *out = op->out + op->produced, *text = frame_seal_text(s->seal_key, out);
+    const uint8_t *from = text;
+    uint8_t type = SEALANE_APPLICATION_DATA;
+
+    if (say->what == SAY_DATA)
+        from = op->in + op->consumed;
+    else
+        type = own_words_put(s, say->what, text);
+    frame_seal_lay(f, s->seal_key, type, from, say->len, padding, out, batch);
+}
+
+/* An alert would have to be sealed, too. */
+static void seal_fail(sealane_session_op *op, sealane_result result)
+{
+    op->result =
+        session_fail(op->session, result, -1,
+                     result == SEALANE_LIMIT ? "the key is used up" : "a record could not be sealed");
+}
+
+/* The next record of that session, if it has one to seal and may. */
+static bool record_next(sealane_session_op *op, saying *say, frame *f, bool batch)
+{
+    const sealane_session *s = op->session;
+    const sealane_key *key = s->seal_key;
+    size_t left = op->in_len - op->consumed, padding;
+
+    say->what = say_next(s, left);
+    if (say->what == SAY_NOTHING)
         return false;
-    type = payload_make(op, r->said[at], r->own[at], piece);
-    r->records[at] = (sealane_seal_op){.key = s->seal_key,
-                                       .type = type,
-                                       .payload = piece,
-                                       .payload_count = 1,
-                                       .padding = padding_of(s, piece->iov_len),
-                                       .out = op->out + op->produced,
-                                       .out_size = op->out_size - op->produced};
+    say->len = saying_len(s, say->what, left);
+    padding = padding_of(s, say->len);
+    if (op->out_size - op->produced < key->around + say->len + padding) {
+        op->result = op->produced == 0 ? SEALANE_SPACE : SEALANE_OK;
+        return false;
+    }
+    if (key->sequence >= key->seal_limit) {
+        seal_fail(op, SEALANE_LIMIT);
+        return false;
+    }
+    saying_lay(f, op, say, padding, batch);
     return true;
 }
 
@@ -134,13 +165,13 @@ static sealane_result renewal_said(sealane_session *s)
     return session_key_renew(s, SEALANE_SEALING);
 }
 
-static sealane_result said_note(sealane_session_op *op, said what, const struct iovec *piece)
+static sealane_result said_note(sealane_session_op *op, const saying *say)
 {
     sealane_session *s = op->session;
 
-    switch (what) {
+    switch (say->what) {
     case SAY_DATA:
-        op->consumed += piece->iov_len;
+        op->consumed += say->len;
         return SEALANE_OK;
     case SAY_RENEWAL:
         return renewal_said(s);
@@ -155,79 +186,77 @@ static sealane_result said_note(sealane_session_op *op, said what, const struct 
 }
 
 /* True if the session may take part in the next round. */
-static bool record_said(round *r, size_t at)
+static bool record_said(sealane_session_op *op, const saying *say, const frame *f)
 {
-    sealane_session_op *op = r->ops[at];
-    const sealane_seal_op *record = &r->records[at];
+    uint8_t *out = op->out + op->produced;
+    size_t len = frame_record_len(f, out);
 
-    if (record->result == SEALANE_SPACE) { /* nothing was done, and nothing changed */
-        op->result = op->produced == 0 ? SEALANE_SPACE : SEALANE_OK;
+    if (f->op.result != SEALANE_OK) {
+        OPENSSL_cleanse(out, len); /* what was to be said may lie there */
+        seal_fail(op, f->op.result);
         return false;
     }
-    if (record->result != SEALANE_OK) { /* an alert would have to be sealed too */
-        op->result = session_fail(op->session, record->result, -1,
-                                  record->result == SEALANE_LIMIT ? "the key is used up"
-                                                                  : "a record could not be sealed");
-        return false;
-    }
-    op->produced += record->out_len;
-    op->result = said_note(op, r->said[at], &r->pieces[at]);
-    if (op->result != SEALANE_OK)
-        return false;
-    return op->consumed < op->in_len || sealane_session_wants_seal(op->session);
+    op->produced += len;
+    op->result = said_note(op, say);
+    return op->result == SEALANE_OK && (op->consumed < op->in_len || sealane_session_wants_seal(op->session));
 }
 
 /* ---- Rounds ---- */
 
-static void op_begin(sealane_session_op *op, round *r)
+static bool op_begin(sealane_session_op *op)
 {
     const sealane_session *s = op->session;
 
     op->consumed = op->produced = 0;
     op->result = SEALANE_ARGUMENT;
     if (s == NULL || (op->in == NULL && op->in_len > 0) || (op->out == NULL && op->out_size > 0))
-        return;
+        return false;
     op->result = SEALANE_OK;
-    if (!s->alert_due && op->in_len > 0 && (s->reason != NULL || s->closed)) {
+    if (!s->alert_due && op->in_len > 0 && (s->reason != NULL || s->closed))
         op->result = SEALANE_ENDED;
-        return;
-    }
-    r->ops[r->count++] = op;
+    line_fetch(s->seal_key);
+    return op->result == SEALANE_OK;
 }
 
-static void round_fill(round *r)
+/* Of those that take part, keeps those that have a record: returns how many those are. */
+static size_t round_fill(round *r, size_t parts)
+{
+    const bool batch = parts > 1;
+    size_t count = 0;
+
+    for (size_t i = 0; i < parts; i++) {
+        sealane_session_op *op = r->ops[i];
+        r->ops[count] = op;
+        count += record_next(op, &r->sayings[count], &r->frames[count], batch);
+    }
+    return count;
+}
+
+/* Of those that had one, keeps those that go on. */
+static size_t round_note(round *r, size_t parts)
 {
     size_t count = 0;
 
-    for (size_t i = 0; i < r->count; i++) {
-        r->ops[count] = r->ops[i];
-        count += record_next(r, count);
+    for (size_t i = 0; i < parts; i++) {
+        sealane_session_op *op = r->ops[i];
+        r->ops[count] = op;
+        count += record_said(op, &r->sayings[i], &r->frames[i]);
     }
-    r->count = count;
+    return count;
 }
 
-static void round_note(round *r)
+static void portion_seal(sealane_session_op ops[], size_t op_count)
 {
     size_t count = 0;
-
-    for (size_t i = 0; i < r->count; i++) {
-        bool goes_on = record_said(r, i);
-        r->ops[count] = r->ops[i];
-        count += goes_on;
-    }
-    r->count = count;
-}
-
-static void portion_seal(sealane_session_op ops[], size_t count)
-{
     round r;
 
-    r.count = 0;
-    for (size_t i = 0; i < count; i++)
-        op_begin(&ops[i], &r);
-    for (round_fill(&r); r.count > 0; round_fill(&r)) {
-        sealane_batch_seal(r.records, r.count);
-        round_note(&r);
+    for (size_t i = 0; i < op_count; i++) {
+        r.ops[count] = &ops[i];
+        count += op_begin(&ops[i]);
+    }
+    while ((count = round_fill(&r, count)) > 0) {
+        frames_run(r.frames, count, true);
+        count = round_note(&r, count);
     }
 }
 

@@ -62,7 +62,7 @@ void match_send_inner(match *m, const void *inner, size_t len)
         nonce[SEALANE_NONCE_LEN - sizeof(sequence) + i] ^= ((const uint8_t *)&sequence)[i];
     memcpy(record, (uint8_t[]){SEALANE_APPLICATION_DATA, 3, 3, (uint8_t)(sealed >> 8), (uint8_t)sealed}, 5);
     CU_ASSERT_EQUAL_FATAL(
-        sealane_aead_seal(m->seal->aead, nonce, record, 5, inner, len, record + 5, record + 5 + len),
+        sealane_aead_seal(&m->seal->aead, nonce, record, 5, inner, len, record + 5, record + 5 + len),
         SEALANE_OK);
     m->wire_len += 5 + sealed;
 }
