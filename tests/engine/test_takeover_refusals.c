@@ -231,6 +231,28 @@ static void test_renegotiation_not_off(void)
     never(&d, SEALANE_TAKEOVER_RENEGOTIATION);
 }
 
+/* This program is linked with --wrap for the call: Debian's libssl compresses nothing. */
+static const COMP_METHOD *compression;
+const COMP_METHOD *__wrap_SSL_get_current_compression(const SSL *ssl);
+
+const COMP_METHOD *__wrap_SSL_get_current_compression(const SSL *ssl)
+{
+    (void)ssl;
+    return compression;
+}
+
+static void test_compressed_records(void)
+{
+    static const char some[1];
+    duo d;
+
+    duo_prepare(&d, 0xc02b, SERVER);
+    duo_begin(&d);
+    compression = (const void *)some;
+    never(&d, SEALANE_TAKEOVER_COMPRESSION);
+    compression = NULL;
+}
+
 static void test_read_ahead(void)
 {
     duo d;
@@ -342,6 +364,7 @@ int main(void)
         {"the application's key log", test_key_log_of_the_application},
         {"never: suites and versions not ours", test_suites_and_versions_not_ours},
         {"never: renegotiation", test_renegotiation_not_off},
+        {"never: compressed records", test_compressed_records},
         {"never: read ahead", test_read_ahead},
         {"never: shutdown", test_shutdown_begun},
         {"never: more under way", test_more_under_way},

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What our code frees holds no secret of a connection, be it taken over or not. */
+/* What our code frees, and its stack, hold no secret of a connection, be it taken over or not. */
 #include "support_libssl.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <ucontext.h>
+#include "key_schedule.h"
 
 static const int sides[] = {CLIENT, SERVER};
 
 /*
  * This program is linked with --wrap for the allocation calls: what our code frees is searched for secrets. What it
- * gets is cleared first, for libssl, which frees its own, leaves some of them behind.
+ * gets is cleared first, for libssl, which frees its own, leaves some of them behind. And it may get nothing.
  */
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -21,6 +24,13 @@ void *__wrap_calloc(size_t count, size_t size);
 int __wrap_posix_memalign(void **block, size_t alignment, size_t size);
 void __wrap_free(void *block);
 
+static long until_none = -1; /* allocations that still succeed, then one does not; negative: all do */
+
+static bool is_none(void)
+{
+    return until_none >= 0 && until_none-- == 0;
+}
+
 static void *cleared(void *block)
 {
     return block != NULL ? memset(block, 0, malloc_usable_size(block)) : NULL;
@@ -28,17 +38,17 @@ static void *cleared(void *block)
 
 void *__wrap_malloc(size_t size)
 {
-    return cleared(__real_malloc(size));
+    return is_none() ? NULL : cleared(__real_malloc(size));
 }
 
 void *__wrap_calloc(size_t count, size_t size)
 {
-    return cleared(__real_calloc(count, size));
+    return is_none() ? NULL : cleared(__real_calloc(count, size));
 }
 
 int __wrap_posix_memalign(void **block, size_t alignment, size_t size)
 {
-    int error = __real_posix_memalign(block, alignment, size);
+    int error = is_none() ? ENOMEM : __real_posix_memalign(block, alignment, size);
 
     if (error == 0)
         cleared(*block);
@@ -116,10 +126,208 @@ static void test_secrets_are_wiped(void)
     }
 }
 
+/* ---- Without memory ---- */
+
+/* Whichever allocation fails, libssl goes on, and the next attempt does not come too late. */
+static void takeover_starves(uint16_t suite, int ours)
+{
+    sealane_takeover_verdict verdict;
+    long failed = 0;
+    duo d;
+
+    duo_prepare(&d, suite, ours);
+    SSL_CTX_set_session_cache_mode(d.ctx[CLIENT], SSL_SESS_CACHE_CLIENT);
+    duo_begin(&d);
+    duo_say_hello(&d);
+    for (;; failed++) {
+        until_none = failed;
+        verdict = duo_take(&d);
+        until_none = -1;
+        if (verdict == SEALANE_TAKEN || failed == 100)
+            break;
+        CU_ASSERT_EQUAL(verdict, SEALANE_TAKEOVER_MEMORY);
+        CU_ASSERT_FATAL(duo_libssl_talks(&d));
+    }
+    CU_ASSERT_EQUAL(verdict, SEALANE_TAKEN);
+    CU_ASSERT(failed >= 5); /* a session, and two keys of two blocks */
+    duo_free(&d);
+}
+
+static void test_without_memory(void)
+{
+    for (size_t i = 0; i < COUNT(sides); i++) {
+        takeover_starves(0x1302, sides[i]);
+        takeover_starves(0xc02c, sides[i]);
+    }
+}
+
+/* ---- The stack ---- */
+
+#define STACK_SIZE (1 << 20)
+
+/* Sanitizers have stacks of their own beside it. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STACK_IS_OURS 0
+#elif defined(__has_feature)
+#define STACK_IS_OURS                                                                                        \
+    !(__has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer))
+#else
+#define STACK_IS_OURS 1
+#endif
+
+/* What is looked for: traffic secrets or the master secret, and the keys and IVs that come of them. */
+typedef struct secrets {
+    struct {
+        uint8_t bytes[SECRET_MAX];
+        size_t len;
+    } list[12];
+    size_t count;
+} secrets;
+
+static void secrets_add(secrets *s, const uint8_t *bytes, size_t len)
+{
+    CU_ASSERT_FATAL(s->count < COUNT(s->list));
+    memcpy(s->list[s->count].bytes, bytes, len);
+    s->list[s->count++].len = len;
+}
+
+static void secrets_add_key(secrets *s, const sealane_suite *suite, const traffic_key *key)
+{
+    secrets_add(s, key->key, sealane_cipher_get(suite->cipher)->key_len);
+    if (suite->version == SEALANE_TLS1_3) /* four bytes could be anything */
+        secrets_add(s, key->iv, sizeof(key->iv));
+}
+
+static void secrets_add_traffic(secrets *s, const sealane_suite *suite, const uint8_t *secret)
+{
+    traffic_key key;
+
+    secrets_add(s, secret, secret_len(suite));
+    traffic_key_derive(suite, secret, &key);
+    secrets_add_key(s, suite, &key);
+}
+
+static size_t secrets_in(const secrets *s, const uint8_t *bytes, size_t len)
+{
+    size_t found = 0;
+
+    for (size_t i = 0; i < s->count; i++)
+        found += memmem(bytes, len, s->list[i].bytes, s->list[i].len) != NULL;
+    return found;
+}
+
+static struct {
+    ucontext_t test, acting;
+    void (*act)(void *argument);
+    void *argument;
+} scene;
+
+static void scene_run(void)
+{
+    scene.act(scene.argument);
+}
+
+/* Runs that on a stack of its own, and counts which secrets it leaves there. */
+static size_t secrets_left(const secrets *s, void (*act)(void *), void *argument)
+{
+    static uint8_t stack[STACK_SIZE];
+
+    memset(stack, 0, sizeof(stack));
+    scene.act = act;
+    scene.argument = argument;
+    CU_ASSERT_EQUAL_FATAL(getcontext(&scene.acting), 0);
+    scene.acting.uc_stack.ss_sp = stack;
+    scene.acting.uc_stack.ss_size = sizeof(stack);
+    scene.acting.uc_link = &scene.test;
+    makecontext(&scene.acting, scene_run, 0);
+    CU_ASSERT_EQUAL_FATAL(swapcontext(&scene.test, &scene.acting), 0);
+    return secrets_in(s, stack, sizeof(stack));
+}
+
+static void take(void *argument)
+{
+    duo *d = argument;
+
+    CU_ASSERT_EQUAL(duo_take(d), SEALANE_TAKEN);
+}
+
+static void renew(void *argument)
+{
+    duo *d = argument;
+
+    sealane_session_renew(d->session, false);
+    CU_ASSERT_EQUAL(duo_seal(d, (const uint8_t *)"x", 1), SEALANE_OK);
+}
+
+/* That the search finds what is there. */
+static void leave(void *argument)
+{
+    volatile uint8_t copy[SECRET_MAX];
+
+    for (size_t i = 0; i < sizeof(copy); i++)
+        copy[i] = ((const uint8_t *)argument)[i];
+}
+
+static void stack_search_13(int ours)
+{
+    secrets now = {.count = 0}, next = {.count = 0};
+    duo d;
+
+    memset(&search, 0, sizeof(search));
+    duo_prepare(&d, 0x1302, ours);
+    SSL_CTX_set_keylog_callback(d.ctx[ours], on_secret);
+    CU_ASSERT(sealane_takeover_prepare(d.ctx[ours]));
+    duo_begin(&d);
+    duo_say_hello(&d);
+    CU_ASSERT_EQUAL_FATAL(search.count, 2);
+    for (size_t i = 0; i < search.count; i++) {
+        secrets_add_traffic(&now, d.suite, search.secrets[i]);
+        traffic_secret_update(d.suite, search.secrets[i]);
+        secrets_add_traffic(&next, d.suite, search.secrets[i]);
+    }
+    search.count = 0;
+    CU_ASSERT_EQUAL(secrets_left(&now, leave, now.list[0].bytes), 1);
+    CU_ASSERT_EQUAL(secrets_left(&now, take, &d), 0);
+    CU_ASSERT_EQUAL(secrets_left(&now, renew, &d), 0);
+    CU_ASSERT_EQUAL(secrets_left(&next, renew, &d), 0);
+    duo_free(&d);
+}
+
+static void stack_search_12(int ours)
+{
+    uint8_t master[TLS12_MASTER], randoms[2][TLS12_RANDOM];
+    traffic_key keys[2];
+    secrets s = {.count = 0};
+    duo d;
+
+    duo_prepare(&d, 0xc02c, ours);
+    duo_begin(&d);
+    duo_say_hello(&d);
+    SSL_SESSION_get_master_key(SSL_get_session(d.ssl[ours]), master, sizeof(master));
+    SSL_get_client_random(d.ssl[ours], randoms[0], TLS12_RANDOM);
+    SSL_get_server_random(d.ssl[ours], randoms[1], TLS12_RANDOM);
+    traffic_keys_expand(d.suite, master, randoms[0], randoms[1], &keys[0], &keys[1]);
+    secrets_add(&s, master, sizeof(master));
+    secrets_add_key(&s, d.suite, &keys[0]);
+    secrets_add_key(&s, d.suite, &keys[1]);
+    CU_ASSERT_EQUAL(secrets_left(&s, take, &d), 0);
+    duo_free(&d);
+}
+
+static void test_nothing_is_left_on_the_stack(void)
+{
+    for (size_t i = 0; i < COUNT(sides) && STACK_IS_OURS; i++) {
+        stack_search_13(sides[i]);
+        stack_search_12(sides[i]);
+    }
+}
+
 int main(void)
 {
     static const CU_TestInfo tests[] = {
         {"secrets are wiped", test_secrets_are_wiped},
+        {"without memory libssl goes on", test_without_memory},
+        {"nothing is left on the stack", test_nothing_is_left_on_the_stack},
         CU_TEST_INFO_NULL,
     };
     return suite_run("takeover_secrets", tests);
