@@ -441,16 +441,18 @@ static bool send_message(struct wire *w, int session, struct text *text)
     return code == 250;
 }
 
+/* On a slow machine the time may be over before a session had its first message: each brings one all the same. */
 static void *client_thread(void *arg)
 {
     int session = (int)(intptr_t)arg;
     struct text text = {0};
+    bool good = true, served = false;
 
-    while (!atomic_load(&stop)) {
+    while (!atomic_load(&stop) || (good && !served)) {
         struct wire *w = open_session(session);
-        bool good = w != NULL;
-        for (int i = 0; good && i < options.messages && !atomic_load(&stop); i++)
-            good = send_message(w, session, &text);
+        good = w != NULL;
+        for (int i = 0; good && i < options.messages && !(served && atomic_load(&stop)); i++)
+            good = served = send_message(w, session, &text);
         if (good)
             good = ask(w, "QUIT\r\n") == 221;
         if (!good)
