@@ -22,8 +22,12 @@ class Settings(GatewayTest):
     def good(self, **kwargs):
         return self.settings(25, **kwargs)
 
+    # Both read the file alike. Where each start costs many times as much, they take turns.
+    verbs = [["check"], ["run"]] if os.environ.get("SEALANE_SANITIZE") else [["check", "run"]]
+
     def expect(self, text, line, *words):
-        for verb in ("check", "run"):
+        Settings.verbs = Settings.verbs[1:] + Settings.verbs[:1]
+        for verb in Settings.verbs[0]:
             result = self.run_gateway(text, verb)
             self.assertEqual(result.returncode, 1, result.stderr)
             where = f"{self.file}:{line}: " if line else self.file

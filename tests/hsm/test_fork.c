@@ -219,7 +219,7 @@ static void *load_main(void *arg)
 
 static void parent_and_children_sign_when_forked_under_load(void)
 {
-    enum { THREADS = 4, FORKS = 24 };
+    enum { THREADS = 4, FORKS = MANY(24) };
     pthread_t threads[THREADS];
     pid_t pids[FORKS];
     h = fixture_hsm();
