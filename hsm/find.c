@@ -147,7 +147,7 @@ static hsm_status objects_find(struct find_task *f, struct worker *worker, const
 static hsm_status find_once(struct find_task *f, struct worker *worker, hsm_error *err)
 {
     struct place place;
-    hsm_status status = token_session(f->token, worker, &place, err);
+    hsm_status status = token_session_await(f->token, worker, &f->task, &place, err);
     if (status == HSM_OK && f->login)
         status = token_login(f->token, worker, f->pin, err);
     return status == HSM_OK ? objects_find(f, worker, &place, err) : status;

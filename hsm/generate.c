@@ -213,7 +213,7 @@ static void writable_close(struct generate_task *g, const struct place *place)
 static hsm_status generate_once(struct generate_task *g, struct worker *worker, hsm_error *err)
 {
     struct place place, writable;
-    hsm_status status = token_session(g->token, worker, &place, err);
+    hsm_status status = token_session_await(g->token, worker, &g->task, &place, err);
     if (status == HSM_OK && g->login)
         status = token_login(g->token, worker, g->pin, err);
     if (status == HSM_OK)

@@ -239,7 +239,9 @@ static hsm_status operate_once(struct hsm_job *job, struct worker *worker, bool 
 {
     struct place place;
     CK_OBJECT_HANDLE object = 0;
-    hsm_status status = token_session(job->data->token, worker, &place, err);
+    struct token *token = job->data->token; /* one of a group need not be waited for: there are others */
+    hsm_status status = job->cluster ? token_session(token, worker, &place, err)
+                                     : token_session_await(token, worker, &job->task, &place, err);
     *reached = status == HSM_OK;
     if (status == HSM_OK)
         status = copy_locate(job->data, worker, &place, &object, err);

@@ -182,17 +182,24 @@ static bool idle_leave(struct worker *worker)
     return found;
 }
 
+/* With the last session the login would go, too: another that is idle as well must have one if this one has. Locked. */
+static bool worker_is_spare(const struct worker *worker)
+{
+    for (const struct worker *w = worker->pool->idle; w; w = w->next)
+        if (w != worker && w->has_session >= worker->has_session)
+            return true;
+    return false;
+}
+
 /*
  * Of a thread that has waited for a task in vain: whether it is to end, and give its session back. Other processes
- * may need it, and a token may have no more than a dozen. One thread stays, since with the last session the login would
- * go, too.
+ * may need it, and a token may have no more than a dozen.
  */
 static bool worker_may_go(struct worker *worker)
 {
     struct pool *pool = worker->pool;
     pthread_mutex_lock(&pool->lock);
-    bool others = pool_alive(pool) - hung_count(pool, false) > 1;
-    worker->retire = !worker->used && others && idle_leave(worker);
+    worker->retire = !worker->used && worker_is_spare(worker) && idle_leave(worker);
     worker->used = false;
     pool->retiring += worker->retire;
     pthread_mutex_unlock(&pool->lock);

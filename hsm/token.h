@@ -65,6 +65,12 @@ struct pool *token_pool(struct token *t);
  * is away: HSM_E_NO_TOKEN at once, but for one caller per back-off, who tries whether it is back.
  */
 hsm_status token_session(struct token *t, struct worker *worker, struct place *place, hsm_error *err);
+/*
+ * The same, but waits for a token that has no session left, as long as somebody waits for `task` and at most three
+ * quarters of the time-out: other processes give back what they do not use (pool_settings, idle_ms).
+ */
+hsm_status token_session_await(struct token *t, struct worker *worker, struct task *task, struct place *place,
+                               hsm_error *err);
 /* The same if the worker has one that is good, and nothing is to be done for it. */
 bool token_session_at_hand(struct token *t, const struct worker *worker, struct place *place);
 /*

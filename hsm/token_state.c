@@ -270,6 +270,32 @@ hsm_status token_session(struct token *t, struct worker *worker, struct place *p
     return HSM_OK;
 }
 
+/* Worth waiting for, since others may give one back; not if this process has another to use (worker->retire). */
+static bool is_out_of_sessions(const struct worker *worker, const hsm_error *why)
+{
+    return why->ckr == CKR_SESSION_COUNT && !worker->retire;
+}
+
+hsm_status token_session_await(struct token *t, struct worker *worker, struct task *task, struct place *place,
+                               hsm_error *err)
+{
+    hsm_error why = {0};
+    hsm_status status = token_session(t, worker, place, &why);
+    if (status == HSM_OK || !is_out_of_sessions(worker, &why))
+        return error_copy(err, &why);
+    struct timespec deadline = deadline_after(t->owner->timeout_ms / 4 * 3);
+    while (status != HSM_OK && is_out_of_sessions(worker, &why) && task_is_wanted(task) && !gate_is_shut()) {
+        if (deadline_passed(&deadline))
+            return error_set(err, HSM_E_TOKEN, CKR_SESSION_COUNT,
+                             "%s: all its sessions are in use by others; let each process have fewer of them",
+                             t->where);
+        pause_ms(PROBE_FIRST_MS);
+        why = (hsm_error){0};
+        status = token_session(t, worker, place, &why);
+    }
+    return error_copy(err, &why);
+}
+
 bool token_session_at_hand(struct token *t, const struct worker *worker, struct place *place)
 {
     struct token_live *live = t->live;
