@@ -31,9 +31,9 @@ OTHERS = ["postfix-proxy", "postfix-queue", "exim", "haraka"]
 # All of them by name: options of bench-gateway load, and the subjects that are compared with sealane.
 SCENARIOS = {f"{way}-{size}": (["--size", str(count), *options], OTHERS if (way, size) in (("full", "4k"), ("ten", "64k")) else OTHERS[:1])
              for way, options in WAYS.items() for size, count in SIZES.items()}
-# Against itself with records = "libssl": what taking connections over brings.
-SCENARIOS["records-1m"] = (["--size", "1048576", "--messages", "100"], ["sealane-libssl"])
-SCENARIOS["records-4k"] = (["--size", "4096", "--messages", "100"], ["sealane-libssl"])
+# Against itself with records = "libssl": what taking connections over brings; and without TLS: more than that it cannot be.
+SCENARIOS["records-1m"] = (["--size", "1048576", "--messages", "100"], ["sealane-libssl", "sealane-clear"])
+SCENARIOS["records-4k"] = (["--size", "4096", "--messages", "100"], ["sealane-libssl", "sealane-clear"])
 USUAL = ["full-4k", "resumed-4k", "ten-64k", "ten-4k", "ten-1m", "records-1m", "records-4k"]
 
 
@@ -121,7 +121,7 @@ receive "in" {{
   limits {{ connections_per_address = 30000 connections = 30000 handshakes_per_second = 100000 }}
   certificate {{ chain = "{chain or bench.chain}" key = "{key or bench.key}" }}
 }}
-route "out" {{ next_hop = "127.0.0.1:{bench.sink_port}" tls = "{tls}" messages = 1000 }}
+route "out" {{ next_hop = "127.0.0.1:{bench.sink_port}" tls = "{"none" if name == "sealane-clear" else tls}" messages = 1000 }}
 ''')
         self.start([bench.program("gateway/sealane-gateway"), "run", "-c", str(self.folder / "gateway.conf")],
                    env=dict(os.environ, **(env or {})))
@@ -233,7 +233,8 @@ class Bench:
         own = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([self.program("bench/bench-gateway"), "load", "--ledger", self.ledger, "--port",
                                str(subject.port), "--senders", str(senders or self.options.senders), "--seconds",
-                               str(seconds or self.options.seconds), *arguments], capture_output=True, text=True,
+                               str(seconds or self.options.seconds), *arguments,
+                               *(["--clear"] if subject.name == "sealane-clear" else [])], capture_output=True, text=True,
                               check=False)
         if not done.stdout:
             die(f"{subject.name}: {done.stderr}")
@@ -269,7 +270,7 @@ def spread(values):
 
 def compare(bench, name, rows):
     arguments, peers = SCENARIOS[name]
-    peers = [peer for peer in peers if peer in bench.options.peers or peer == "sealane-libssl"]
+    peers = [peer for peer in peers if peer in bench.options.peers or peer.startswith("sealane-")]
     rounds = {subject: [] for subject in ["sealane", *peers]}
     for subject in rounds:  # once to warm up
         bench.load(bench.subject(subject), arguments, seconds=1)
@@ -285,10 +286,11 @@ def compare(bench, name, rows):
         text = ""
         row = {"scenario": name, "subject": subject, **middle}
         if subject != "sealane":
+            dearer = spread(a["cpu_ms"] / max(b["cpu_ms"], 1e-6) for a, b in zip(rounds["sealane"], results))
             faster = spread(a["rate"] / b["rate"] for a, b in zip(rounds["sealane"], results))
             cheaper = spread(b["cpu_ms"] / max(a["cpu_ms"], 1e-6) for a, b in zip(rounds["sealane"], results))
             text = (f"sealane {faster[0]:.2f} x its rate ({faster[1]:.2f} to {faster[2]:.2f}), "
-                    f"1/{cheaper[0]:.2f} of its CPU ({cheaper[1]:.2f} to {cheaper[2]:.2f})")
+                    f"{dearer[0]:.2f} of its CPU ({dearer[1]:.2f} to {dearer[2]:.2f})")
             row.update(rate_ratio=faster, cpu_ratio=cheaper)
         print(f"{subject:16} {middle['rate']:11.1f} {middle['p50_ms']:8.2f} {middle['p99_ms']:8.2f} {middle['p999_ms']:9.2f} "
               f"{middle['cpu_ms']:8.3f} {middle['load_cpu_ms']:7.3f} {middle['sink_cpu_ms']:6.3f}   {text}", flush=True)

@@ -114,8 +114,7 @@ static void say_content(struct load *l, struct sender *s)
                  head, sizeof head,
                  "From: a@client.bench\r\nTo: b@sink.bench\r\nSubject: bench\r\nX-Bench: %u %zu\r\n\r\n",
                  s->number, l->o->size));
-    s->wire.body = message_body(l->o->size);
-    s->wire.body_length = l->o->size;
+    wire_body(&s->wire, message_body(l->o->size), l->o->size, ".\r\n");
     s->step = FINAL;
 }
 
@@ -187,7 +186,6 @@ static bool on_reply(struct load *l, struct sender *s, int code)
         break;
     case DATA:
         say_content(l, s);
-        wire_puts(&s->wire, "");
         break;
     case FINAL:
         atomic_fetch_or(&l->ledger->fate[s->number], LEDGER_ANSWERED);
@@ -205,15 +203,6 @@ static bool on_reply(struct load *l, struct sender *s, int code)
         return false;
     }
     return true;
-}
-
-/* The final dot goes out behind the body, when that has left. */
-static void end_body(struct sender *s)
-{
-    if (s->step == FINAL && s->wire.body != NULL && s->wire.body_length == 0 && s->wire.out_length == 0) {
-        wire_puts(&s->wire, ".\r\n");
-        s->wire.body = NULL;
-    }
 }
 
 static bool take_replies(struct load *l, struct sender *s)
@@ -249,9 +238,8 @@ static void on_event(struct load *l, struct sender *s)
             leave(l, s, s->step != QUIT);
             return;
         }
-        end_body(s);
-        more = (s->wire.out_length > 0 || s->wire.body_length > 0 || s->wire.handshaking) &&
-               !s->wire.wants_write && !(s->wire.handshaking && securing);
+        more = (wire_is_full(&s->wire) || s->wire.handshaking) && !s->wire.wants_write &&
+               !(s->wire.handshaking && securing);
     }
 }
 

@@ -10,6 +10,8 @@
 #include <unistd.h>
 #include <openssl/err.h>
 
+#define RECORD_TEXT 16384u /* RFC 8446 5.1 */
+
 void wire_open(struct wire *w, int epoll, int fd, void *owner)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = owner};
@@ -18,7 +20,7 @@ void wire_open(struct wire *w, int epoll, int fd, void *owner)
     w->epoll = epoll;
     w->ssl = NULL;
     w->handshaking = w->wants_write = w->ended = false;
-    w->start = w->end = w->out_length = w->body_length = 0;
+    w->start = w->end = w->out_length = w->body_length = w->tail_length = 0;
     w->watched = event.events;
     epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
@@ -61,7 +63,7 @@ static long put(struct wire *w, const char *bytes, size_t len)
     long n;
 
     if (w->ssl != NULL) {
-        n = SSL_write(w->ssl, bytes, len < 16384 ? (int)len : 16384);
+        n = SSL_write(w->ssl, bytes, (int)len);
         return n > 0 ? n : judge(w, (int)n) ? 0 : -1;
     }
     n = send(w->fd, bytes, len, MSG_NOSIGNAL);
@@ -71,17 +73,52 @@ static long put(struct wire *w, const char *bytes, size_t len)
     return errno == EAGAIN ? 0 : -1;
 }
 
+bool wire_is_full(const struct wire *w)
+{
+    return w->out_length > 0 || w->body_length > 0 || w->tail_length > 0;
+}
+
+/* As much of it as there is room for. */
+static void gather(char *record, size_t *length, const char *from, size_t len)
+{
+    size_t part = len < RECORD_TEXT - *length ? len : RECORD_TEXT - *length;
+
+    if (part > 0)
+        memcpy(record + *length, from, part);
+    *length += part;
+}
+
+static size_t drop(size_t *length, size_t *gone)
+{
+    size_t part = *length < *gone ? *length : *gone;
+
+    *length -= part;
+    *gone -= part;
+    return part;
+}
+
+static void forget(struct wire *w, size_t gone)
+{
+    size_t part = drop(&w->out_length, &gone);
+
+    memmove(w->out, w->out + part, w->out_length);
+    w->body += drop(&w->body_length, &gone);
+    w->tail += drop(&w->tail_length, &gone);
+}
+
 static bool flush(struct wire *w)
 {
+    char record[RECORD_TEXT];
     long n = 1;
 
-    while (w->out_length > 0 && (n = put(w, w->out, w->out_length)) > 0) {
-        memmove(w->out, w->out + n, w->out_length - (size_t)n);
-        w->out_length -= (size_t)n;
-    }
-    while (w->out_length == 0 && w->body_length > 0 && (n = put(w, w->body, w->body_length)) > 0) {
-        w->body += n;
-        w->body_length -= (size_t)n;
+    while (wire_is_full(w) && n > 0) {
+        size_t length = 0;
+        gather(record, &length, w->out, w->out_length);
+        gather(record, &length, w->body, w->body_length);
+        gather(record, &length, w->tail, w->tail_length);
+        n = put(w, record, length);
+        if (n > 0)
+            forget(w, (size_t)n);
     }
     return n >= 0;
 }
@@ -169,4 +206,12 @@ void wire_put(struct wire *w, const char *text, size_t len)
 void wire_puts(struct wire *w, const char *text)
 {
     wire_put(w, text, strlen(text));
+}
+
+void wire_body(struct wire *w, const char *body, size_t len, const char *tail)
+{
+    w->body = body;
+    w->body_length = len;
+    w->tail = tail;
+    w->tail_length = strlen(tail);
 }

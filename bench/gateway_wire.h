@@ -20,8 +20,8 @@ struct wire {
     size_t start, end;
     char out[WIRE_OUT]; /* small things: commands, replies */
     size_t out_length;
-    const char *body; /* a big thing behind them, not copied */
-    size_t body_length;
+    const char *body, *tail; /* a big thing behind them, and what ends it */
+    size_t body_length, tail_length;
 };
 
 void wire_open(struct wire *w, int epoll, int fd, void *owner);
@@ -34,5 +34,12 @@ bool wire_turn(struct wire *w, void *owner);
 char *wire_line(struct wire *w, size_t *len);
 void wire_put(struct wire *w, const char *text, size_t len);
 void wire_puts(struct wire *w, const char *text);
+/*
+ * Behind all that, a body and what ends it, which both stay where they are until they have left: as MTAs do (Postfix's
+ * smtp, swaks, Python's smtplib), with the header before it and the dot behind it in one record if they fit.
+ */
+void wire_body(struct wire *w, const char *body, size_t len, const char *tail);
+/* True if there is something to be written. */
+bool wire_is_full(const struct wire *w);
 
 #endif
