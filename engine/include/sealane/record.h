@@ -113,9 +113,9 @@ size_t sealane_record_prefix_len(const sealane_key *key);
 size_t sealane_record_seal_size(const sealane_key *key, size_t payload_len, size_t padding);
 
 /*
- * One record to seal. The payload may be scattered; its pieces are gathered at `out` + prefix. So the
- * cheapest payload is one that was built there from the start: a first piece that begins exactly at `out` +
- * prefix is not copied. No other piece may overlap `out`.
+ * One record to seal. The payload may be scattered; its pieces are gathered at `out` + prefix, but for one alone
+ * that the cipher can take from where it is. So the cheapest payload is in one piece, or was built there from the
+ * start: a first piece that begins exactly at `out` + prefix is not copied. No other piece may overlap `out`.
  */
 typedef struct sealane_seal_op {
     sealane_key *key;            /* of direction SEALANE_SEALING */
