@@ -9,6 +9,7 @@ import smtplib
 import socket
 import ssl
 import threading
+from pathlib import Path
 
 from support import GatewayTest, PATIENCE, client_context, greeted, main, raw_connect, secured, stuffed, without_received
 
@@ -17,6 +18,11 @@ VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3
 AWKWARD = (b"Subject: dots and more\r\nX-Empty:\r\n\r\n"
            b".\r\n..\r\n.leading dot\r\n\r\n...\r\nno dot\r\n. \r\n"
            b"8-bit: \xc3\xa4\xff\r\n\ttab\r\n" + b"x" * 2000 + b"\r\n.\r\n")
+
+
+def kernel_most(setting):
+    """The most bytes that the kernel lets a buffer of TCP grow to by itself."""
+    return int(Path("/proc/sys/net/ipv4", setting).read_text(encoding="ascii").split()[2])
 
 
 def random_message(size, seed):
@@ -172,7 +178,8 @@ class Relay(GatewayTest):
 
     def test_slow_next_hop_stops_the_sender_and_loses_nothing(self):
         """The next hop reads nothing for a while: the sender's bytes stay with the sender."""
-        message = random_message(30 * 1024 * 1024, 2)
+        # More than the kernel may hold: what the gateway has not read, and what it has sent (tcp(7), tcp_rmem, tcp_wmem).
+        message = random_message(kernel_most("tcp_rmem") + kernel_most("tcp_wmem") + 8 * 1024 * 1024, 2)
         gate = threading.Event()
         result = {}
 
@@ -193,8 +200,10 @@ class Relay(GatewayTest):
             hop.line()
 
         hop = self.start_script(script)
-        gateway = self.start(hop.port, hop_tls="none")
+        hop.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)  # for whom it accepts, too
+        gateway = self.start(hop.port, hop_tls="none", extra="limits { message_size = 1000M }")
         peer = greeted(gateway.port)
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
         peer.ask("MAIL FROM:<a@client.test>")
         peer.ask("RCPT TO:<b@hop.test>")
         peer.ask("DATA")
